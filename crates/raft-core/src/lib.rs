@@ -1,0 +1,1 @@
+//! The Raft protocol as a pure state machine: no clock, no I/O, no threads.

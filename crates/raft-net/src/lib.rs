@@ -1,0 +1,1 @@
+//! Carries Raft messages between nodes over framed TCP.

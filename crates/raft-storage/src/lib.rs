@@ -1,0 +1,1 @@
+//! The durable log: storage traits, FileStorage, MemoryStorage and the applier.
