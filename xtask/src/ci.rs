@@ -35,7 +35,7 @@ const CHECKS: &[Step] = &[
     step("clippy", &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     Step {
         name: "doc",
-        arguments: &["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"],
+        arguments: &["doc", "--locked", "--workspace", "--no-deps"],
         environment: Some(("RUSTDOCFLAGS", "-D warnings")),
         needs: None,
     },
