@@ -55,7 +55,7 @@ fn script(file: &File) -> Option<Finding> {
         .then(|| Finding::of_line(Rule::Script, &file.path, 1, message))
 }
 
-/// Relative links that lead nowhere, if `exists` answers for paths from the root.
+/// Relative links and named paths that lead nowhere, if `exists` answers for paths from the root.
 fn links(file: &File, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
     let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
     let mut findings = Vec::new();
@@ -65,14 +65,18 @@ fn links(file: &File, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
         if is_code {
             continue;
         }
+        let mut report = |target: &str| {
+            let message = format!("{target} leads nowhere");
+            findings.push(Finding::of_line(Rule::Link, &file.path, number + 1, message));
+        };
         for target in targets(line) {
             let path = target.split('#').next().unwrap_or_default();
             let is_local = !path.is_empty() && !path.contains(':');
             if is_local && !resolve(folder, path).is_some_and(|path| exists(&path)) {
-                let message = format!("{target} leads nowhere");
-                findings.push(Finding::of_line(Rule::Link, &file.path, number + 1, message));
+                report(target);
             }
         }
+        named_paths(line).filter(|path| !exists(path)).for_each(report);
     }
     findings
 }
@@ -80,6 +84,17 @@ fn links(file: &File, exists: impl Fn(&str) -> bool) -> Vec<Finding> {
 /// What stands in the round brackets of `[words](target)`.
 fn targets(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// Paths from the root that stand between backticks, such as `docs/adr`.
+fn named_paths(line: &str) -> impl Iterator<Item = &str> {
+    let spans = line.split('`').skip(1).step_by(2);
+    spans.filter(|span| {
+        let is_path = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+        let is_ours =
+            ["crates/", "docs/", "xtask/", ".ci/"].iter().any(|top| span.starts_with(top));
+        is_ours && span.chars().all(is_path)
+    })
 }
 
 /// `path` from `folder` on, without `.` and `..`; `None` if it leaves the repository.
@@ -157,6 +172,15 @@ mod tests {
                     [e](https://example.org/x.md)\n```\nf[0](x)\n```\n[g](../../up.md)\n";
         let exists = |path: &str| matches!(path, "docs/adr/README.md" | "docs/notes/STYLE.md");
         assert_eq!(lines(&links(&file("docs/notes/a.md", text), exists)), [2, 7]);
+    }
+
+    #[test]
+    fn a_file_that_a_document_names_exists() {
+        let text = "See `docs/STYLE.md` and `docs/gone.md`.\nUse `crates/<name>/` or `docs x`.\n";
+        let exists = |path: &str| path == "docs/STYLE.md";
+        let findings = links(&file("docs/a.md", text), exists);
+        let messages: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(messages, ["docs/a.md:1: link: docs/gone.md leads nowhere"]);
     }
 
     #[test]

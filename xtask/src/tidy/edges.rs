@@ -187,8 +187,13 @@ fn forbidden<'a>(
     let above = edges.iter().filter(|edge| !allowed.contains(&edge.to));
     above.map(|Edge { from, to, kind }| {
         let allowed = listed(allowed.iter().map(String::as_str));
-        finding(
-            0,
+        let manifest = match from.as_str() {
+            "xtask" => "xtask/Cargo.toml".into(),
+            name => format!("crates/{name}/Cargo.toml"),
+        };
+        Finding::of_file(
+            Rule::Edges,
+            &manifest,
             format!(
                 "{from} names {to} in its {kind}, and may import: {allowed}. Move the idea to the \
                  floor where it belongs, or change the table first, in review"
