@@ -103,7 +103,7 @@ impl RaftConfig {
             cluster: ClusterId::default(),
             heartbeat_interval: Duration::from_millis(50),
             election_timeout_min: Duration::from_millis(500),
-            election_timeout_max: Duration::from_millis(1000),
+            election_timeout_max: Duration::from_secs(1),
             pre_vote: true,
             forwarding: true,
             seed: id,

@@ -11,7 +11,7 @@ use core::fmt;
 
 use bytes::Bytes;
 
-use crate::{Checksum, Index, NodeId, SessionTag, Term, Ticket};
+use crate::{Checksum, Index, Membership, NodeId, SessionTag, Term, Ticket};
 
 /// Names one entry for ever (Log Matching, Figure 3): equal ids, equal entries, equal history.
 ///
@@ -103,8 +103,9 @@ impl Payload {
         Self::seal(PayloadKind::NoOp, None, None, Bytes::new())
     }
 
-    /// Seals an encoded membership.
-    pub(crate) fn membership(bytes: Bytes) -> Self {
+    /// Seals a membership, in force on every node as soon as the entry is in its log (§6).
+    pub fn membership(membership: &Membership) -> Self {
+        let bytes = crate::codec::encode_membership(membership);
         Self::seal(PayloadKind::Membership, None, None, bytes)
     }
 

@@ -77,7 +77,7 @@ impl Membership {
         &self.outgoing
     }
 
-    /// Whether two majorities are asked (§6, C_old,new).
+    /// Whether two majorities are asked (§6, `C_old,new`).
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty()
     }

@@ -88,6 +88,25 @@ impl Body {
         }
     }
 
+    /// Whether it asks for a vote that could depose a leader nobody else misses (thesis §4.2.3).
+    pub(crate) const fn may_disturb(&self) -> bool {
+        match self {
+            Self::PreVote(_) => true,
+            Self::RequestVote(ask) => !ask.transfer,
+            Self::PreVoteResponse(_)
+            | Self::RequestVoteResponse(_)
+            | Self::AppendEntries(_)
+            | Self::AppendEntriesResponse(_)
+            | Self::InstallSnapshot(_)
+            | Self::InstallSnapshotResponse(_)
+            | Self::ReadIndex(_)
+            | Self::ReadIndexResponse(_)
+            | Self::Propose(_)
+            | Self::ProposeResponse(_)
+            | Self::TimeoutNow => false,
+        }
+    }
+
     /// The name of the message, for logs, counters and scripts.
     pub const fn name(&self) -> &'static str {
         match self {

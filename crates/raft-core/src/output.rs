@@ -53,11 +53,7 @@ impl Persist {
     /// A write that belongs to no node: for tools that build a disk, and for tests of storages.
     ///
     /// Every node refuses its receipt, so it cannot make anything look durable.
-    pub const fn unnumbered(
-        hard_state: HardState,
-        base: Option<Base>,
-        entries: Vec<Entry>,
-    ) -> Self {
+    pub fn unnumbered(hard_state: HardState, base: Option<Base>, entries: Vec<Entry>) -> Self {
         let (id, promises) = (WriteId::ZERO, Vec::new());
         Self { id, hard_state, base, entries, changed: true, promises }
     }
@@ -271,11 +267,6 @@ pub enum Violation {
         /// The index it claims.
         index: Index,
         /// Who claims it.
-        from: NodeId,
-    },
-    /// A payload arrived that does not match its checksum.
-    BadChecksum {
-        /// Who sent it.
         from: NodeId,
     },
 }

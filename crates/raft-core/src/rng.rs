@@ -1,21 +1,21 @@
 //! A seeded generator: randomised election timeouts (§5.2) without a hidden input.
 //!
-//! SplitMix64, enough to spread timeouts; nothing here is a secret.
+//! `SplitMix64`, enough to spread timeouts; nothing here is a secret.
 
 use core::time::Duration;
 
 /// Same seed, same numbers.
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
     /// Starts from a seed the host drew.
-    pub const fn new(seed: u64) -> Self {
+    pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// The next 64 bits.
-    pub const fn next_u64(&mut self) -> u64 {
+    pub(crate) const fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -24,7 +24,7 @@ impl Rng {
     }
 
     /// A span in `[min, max)`; `min` if the interval is empty.
-    pub fn span(&mut self, min: Duration, max: Duration) -> Duration {
+    pub(crate) fn span(&mut self, min: Duration, max: Duration) -> Duration {
         let width = max.saturating_sub(min).as_nanos();
         if width == 0 {
             return min;

@@ -1,0 +1,276 @@
+//! The follower: receives entries, answers for what its disk holds, and campaigns when no leader is
+//! heard (§5.2, §5.3).
+//!
+//! * `accepted` is the highest entry known to equal the leader's, in memory at least.
+//! * An answer that states only what is durable leaves at once; one that states more is a promise.
+//! * Reads and proposals of local callers go to the leader.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use crate::log::SpliceError;
+use crate::outbox::Outbox;
+use crate::role::Transition;
+use crate::role::candidate::Ballot;
+use crate::state::Common;
+use crate::{
+    AppendEntries, AppendEntriesResponse, AppendResult, Body, Deadline, DeadlineReason, Epoch,
+    Index, NodeId, Notice, Payload, ProposeError, ReadError, ReadIndex, ReadIndexResponse,
+    RefusedProposal, Ticket, Time, Violation,
+};
+
+/// What only a follower has.
+#[derive(Debug)]
+pub struct Follower {
+    leader: Option<NodeId>,
+    /// The replication session of the leader; an earlier one is not heard.
+    epoch: Epoch,
+    accepted: Index,
+    leader_commit: Index,
+    election_deadline: Time,
+    outgoing: Vec<Payload>,
+    reads: Reads,
+}
+
+/// Reads of local callers on their way to a read index.
+#[derive(Debug, Default)]
+struct Reads {
+    waiting: Vec<Ticket>,
+    asked: Vec<Ticket>,
+    batch: u64,
+    epoch: Epoch,
+    ask_again: Option<Time>,
+}
+
+impl Follower {
+    pub(super) fn new(leader: Option<NodeId>, election_deadline: Time) -> Self {
+        Self {
+            leader,
+            epoch: Epoch::ZERO,
+            accepted: Index::ZERO,
+            leader_commit: Index::ZERO,
+            election_deadline,
+            outgoing: Vec::new(),
+            reads: Reads::default(),
+        }
+    }
+
+    /// The first follower of a node's life.
+    pub(crate) fn at_start(common: &mut Common) -> Self {
+        Self::new(None, common.election_deadline())
+    }
+
+    /// The leader of this term, if heard.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
+    }
+
+    pub(super) fn election_deadline(&self) -> Time {
+        self.election_deadline
+    }
+
+    /// A leader was heard or a vote given: the timeout begins anew.
+    pub(crate) fn calm(&mut self, common: &mut Common) {
+        self.election_deadline = common.election_deadline();
+    }
+
+    /// Figure 2, AppendEntries, receiver.
+    pub(crate) fn on_append_entries(
+        &mut self,
+        common: &mut Common,
+        out: &mut Outbox,
+        (from, epoch): (NodeId, Epoch),
+        request: &AppendEntries,
+    ) {
+        if epoch < self.epoch {
+            return out.dropped("ended conversation");
+        }
+        if epoch > self.epoch {
+            (self.epoch, self.accepted) = (epoch, Index::ZERO);
+        }
+        common.heard_leader = Some(common.now);
+        self.calm(common);
+        let slice = &request.slice;
+        let spliced = match common.log.splice(slice, common.commit_index()) {
+            Ok(spliced) => spliced,
+            Err(SpliceError::Conflict { hint }) => {
+                let result = AppendResult::Conflict { hint, rejected: slice.prev().index };
+                return Self::answer(common, out, (from, epoch), request, result);
+            }
+            Err(SpliceError::Committed(index)) => {
+                return out.violation(Violation::CommittedConflict { index, from });
+            }
+            Err(SpliceError::Malformed(_)) => return out.dropped("malformed membership"),
+        };
+        for ticket in spliced.dropped {
+            out.counters.proposals_failed += 1;
+            out.notice(Notice::Dropped { ticket });
+        }
+        if let Some(first) = spliced.first_new {
+            common.forwarding.appended(&mut common.log, first);
+        }
+        if spliced.membership_changed {
+            common.membership = common.log.membership();
+            out.notice(Notice::MembershipChanged { membership: common.membership.clone() });
+        }
+        // What this message matched, not our last index: the rest may still be cut away.
+        let matched = slice.last().index;
+        self.accepted = self.accepted.max(matched);
+        self.leader_commit = self.leader_commit.max(request.leader_commit);
+        common.advance_commit(self.leader_commit.min(self.accepted), out);
+        let accepted = self.accepted;
+        if !slice.is_empty() && matched > common.log.durable() {
+            let result = AppendResult::Matched { match_index: matched, accepted };
+            let body = AppendEntriesResponse { round: request.round, result };
+            common.promise(out, matched, (from, epoch), Body::AppendEntriesResponse(body));
+        } else {
+            let match_index = accepted.min(common.log.durable());
+            let result = AppendResult::Matched { match_index, accepted };
+            Self::answer(common, out, (from, epoch), request, result);
+        }
+    }
+
+    fn answer(
+        common: &Common,
+        out: &mut Outbox,
+        (to, epoch): (NodeId, Epoch),
+        request: &AppendEntries,
+        result: AppendResult,
+    ) {
+        let body = AppendEntriesResponse { round: request.round, result };
+        common.send(out, to, epoch, Body::AppendEntriesResponse(body));
+    }
+
+    /// Hands a proposal of a local caller to the leader.
+    pub(crate) fn on_propose(
+        &mut self,
+        common: &mut Common,
+        payload: Payload,
+        ticket: Ticket,
+    ) -> Result<NodeId, ProposeError> {
+        let Some(leader) = self.leader else {
+            return Err(ProposeError::NotLeader { leader: None });
+        };
+        if !common.config.forwarding {
+            return Err(ProposeError::NotLeader { leader: Some(leader) });
+        }
+        let max = common.config.limits.forwarded_bytes_max;
+        if common.forwarding.waiting_bytes() + payload.cost() > max {
+            return Err(ProposeError::Overloaded { max });
+        }
+        let payload = common.forwarding.forward(common.term(), payload, ticket);
+        self.outgoing.push(payload);
+        Ok(leader)
+    }
+
+    /// A linearizable read of a local caller: the leader knows the read index (thesis §6.4).
+    pub(crate) fn on_read(&mut self, common: &Common, ticket: Ticket) -> Result<(), ReadError> {
+        let max = common.config.limits.waiting_reads_max;
+        if self.leader.is_none() {
+            return Err(ReadError::NoLeader);
+        }
+        if self.reads.waiting.len() + self.reads.asked.len() >= max {
+            return Err(ReadError::Overloaded { max });
+        }
+        self.reads.waiting.push(ticket);
+        Ok(())
+    }
+
+    pub(crate) fn on_read_index_response(
+        &mut self,
+        out: &mut Outbox,
+        epoch: Epoch,
+        answer: ReadIndexResponse,
+    ) {
+        let reads = &mut self.reads;
+        if epoch != reads.epoch || answer.batch != reads.batch || reads.ask_again.is_none() {
+            return out.dropped("ended conversation");
+        }
+        reads.ask_again = None;
+        for ticket in mem::take(&mut reads.asked) {
+            match answer.index {
+                Some(index) => {
+                    out.counters.reads += 1;
+                    out.notice(Notice::ReadReady { ticket, index });
+                }
+                None => {
+                    out.notice(Notice::ReadFailed { ticket, error: ReadError::LeaderChanged });
+                }
+            }
+        }
+    }
+
+    /// Network lane: what local callers want from the leader, in as few messages as possible.
+    pub(crate) fn drain(&mut self, common: &mut Common, out: &mut Outbox) {
+        let Some(leader) = self.leader else { return };
+        let max = common.config.limits.message_bytes_max;
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        for payload in mem::take(&mut self.outgoing) {
+            bytes += payload.cost();
+            if !batch.is_empty() && bytes > max {
+                let propose = common.forwarding.pack(mem::take(&mut batch));
+                common.send(out, leader, Epoch::ZERO, Body::Propose(propose));
+                bytes = payload.cost();
+            }
+            batch.push(payload);
+        }
+        if !batch.is_empty() {
+            let propose = common.forwarding.pack(batch);
+            common.send(out, leader, Epoch::ZERO, Body::Propose(propose));
+        }
+        if self.reads.asked.is_empty() && !self.reads.waiting.is_empty() {
+            self.reads.asked = mem::take(&mut self.reads.waiting);
+            self.reads.epoch = common.next_epoch();
+            self.reads.batch += 1;
+            self.ask(common, out, leader);
+        }
+    }
+
+    fn ask(&mut self, common: &Common, out: &mut Outbox, leader: NodeId) {
+        let ask = ReadIndex { batch: self.reads.batch };
+        common.send(out, leader, self.reads.epoch, Body::ReadIndex(ask));
+        self.reads.ask_again = Some(common.now.after(common.config.heartbeat_interval));
+    }
+
+    /// What is due at `now`.
+    pub(crate) fn on_timeout(&mut self, common: &mut Common, out: &mut Outbox) -> Transition {
+        if let (Some(at), Some(leader)) = (self.reads.ask_again, self.leader)
+            && common.now >= at
+        {
+            self.ask(common, out, leader);
+        }
+        if common.now < self.election_deadline {
+            return Transition::Stay;
+        }
+        if !common.is_voter() {
+            // A learner waits: it never campaigns (thesis §4.2.1).
+            self.calm(common);
+            return Transition::Stay;
+        }
+        let ballot = if common.config.pre_vote { Ballot::PreVote } else { Ballot::Vote };
+        Transition::Campaign(ballot)
+    }
+
+    pub(crate) fn deadline(&self) -> Deadline {
+        match self.reads.ask_again {
+            Some(at) if at < self.election_deadline => {
+                Deadline { at, reason: DeadlineReason::ReadIndex }
+            }
+            Some(_) | None => {
+                Deadline { at: self.election_deadline, reason: DeadlineReason::Election }
+            }
+        }
+    }
+
+    /// The leader is gone, or this node follows no more.
+    pub(super) fn leave(&mut self, common: &mut Common, out: &mut Outbox) {
+        for payload in mem::take(&mut self.outgoing) {
+            let origin = payload.origin().expect("what is forwarded carries its origin");
+            common.forwarding.refused(origin.ticket, RefusedProposal::NotLeader, out);
+        }
+        let reads = mem::take(&mut self.reads);
+        for ticket in reads.asked.into_iter().chain(reads.waiting) {
+            out.notice(Notice::ReadFailed { ticket, error: ReadError::LeaderChanged });
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! The leader: appends, replicates, counts and commits (§5.3, §5.4.2), and knows that it leads
+//! (thesis §6.2, §6.4).
+//!
+//! * The log of a leader is only appended to.
+//! * Only entries of its own term are committed by counting; earlier ones with them (§5.4.2).
+//! * Its own log counts like a follower's: up to the durable mark.
+//! * Without an answer of a quorum to a round begun within the last election timeout it steps down.
+//!
+//! Messages with entries are built when the network lane is drained, so everything appended since
+//! shares one message a follower. Read next: `leader/progress.rs`, `leader/read.rs`.
+
+mod progress;
+mod read;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+
+use self::progress::{Progress, Step, Word};
+use self::read::{Reader, Reads};
+use crate::outbox::Outbox;
+use crate::output::LoadPurpose;
+use crate::role::Transition;
+use crate::state::Common;
+use crate::{
+    AppendEntriesResponse, AppendResult, Body, Deadline, DeadlineReason, Entry, EntryId, Epoch,
+    Index, Load, NodeId, Notice, Payload, ProgressStatus, Propose, ProposeError, ProposeResponse,
+    ReadError, ReadIndexResponse, RefusedProposal, Round, Ticket, Time, Violation,
+};
+
+/// What only a leader has.
+#[derive(Debug)]
+pub struct Leader {
+    /// The no-op of this term: with it everything before is committed.
+    term_start: Index,
+    progress: BTreeMap<NodeId, Progress>,
+    round: Round,
+    /// When the rounds that matter were sent, ascending; the first is the one last confirmed.
+    rounds: VecDeque<(Round, Time)>,
+    heartbeat_at: Time,
+    reads: Reads,
+    uncommitted_bytes: u64,
+}
+
+impl Leader {
+    /// Takes office: a no-op of the new term commits what earlier terms left (§5.4.2), and the first
+    /// round tells everybody.
+    pub(super) fn elected(common: &mut Common, out: &mut Outbox) -> Self {
+        let next_index = common.log.last().index.next();
+        let uncommitted_bytes = common.log.cost(common.commit_index(), common.log.last().index);
+        let progress = common
+            .peers()
+            .into_iter()
+            .map(|peer| (peer, Progress::new(common.next_epoch(), next_index)))
+            .collect();
+        let mut leader = Self {
+            term_start: next_index,
+            progress,
+            round: Round::ZERO,
+            rounds: VecDeque::new(),
+            heartbeat_at: common.now,
+            reads: Reads::default(),
+            uncommitted_bytes,
+        };
+        leader.append(common, Payload::no_op(), None);
+        leader.heartbeat(common, out);
+        leader
+    }
+
+    fn append(&mut self, common: &mut Common, payload: Payload, ticket: Option<Ticket>) -> EntryId {
+        self.uncommitted_bytes += payload.cost();
+        common.log.append(common.term(), payload, ticket)
+    }
+
+    /// Appends a proposal of a local caller.
+    pub(crate) fn on_propose(
+        &mut self,
+        common: &mut Common,
+        out: &mut Outbox,
+        payload: Payload,
+        ticket: Ticket,
+    ) -> Result<EntryId, ProposeError> {
+        let max = common.config.limits.uncommitted_bytes_max;
+        if self.uncommitted_bytes + payload.cost() > max {
+            return Err(ProposeError::Overloaded { max });
+        }
+        out.counters.proposals += 1;
+        Ok(self.append(common, payload, Some(ticket)))
+    }
+
+    /// Appends what a follower's callers proposed; tells the follower what is refused.
+    pub(crate) fn on_forwarded(
+        &mut self,
+        common: &mut Common,
+        out: &mut Outbox,
+        from: NodeId,
+        propose: Propose,
+    ) {
+        let limits = &common.config.limits;
+        let (uncommitted_max, command_max) =
+            (limits.uncommitted_bytes_max, limits.command_bytes_max);
+        let mut refused = Vec::new();
+        for payload in propose.payloads {
+            let Some(origin) = payload.origin() else {
+                out.dropped("proposal without origin");
+                continue;
+            };
+            if payload.bytes().len() as u64 > command_max {
+                refused.push((origin.ticket, RefusedProposal::TooLarge));
+            } else if self.uncommitted_bytes + payload.cost() > uncommitted_max {
+                refused.push((origin.ticket, RefusedProposal::Overloaded));
+            } else {
+                self.append(common, payload, None);
+            }
+        }
+        if !refused.is_empty() {
+            let answer = ProposeResponse { boot: propose.boot, refused };
+            common.send(out, from, Epoch::ZERO, Body::ProposeResponse(answer));
+        }
+    }
+
+    /// A linearizable read: it waits for a round that begins after it arrived.
+    pub(crate) fn on_read(&mut self, common: &Common, reader: Reader) -> Result<(), ReadError> {
+        let max = common.config.limits.waiting_reads_max;
+        if self.reads.len() >= max {
+            return Err(ReadError::Overloaded { max });
+        }
+        self.reads.push(reader);
+        Ok(())
+    }
+
+    /// A linearizable read of a local caller.
+    pub(crate) fn on_local_read(
+        &mut self,
+        common: &Common,
+        ticket: Ticket,
+    ) -> Result<(), ReadError> {
+        self.on_read(common, Reader::Local(ticket))
+    }
+
+    /// A linearizable read of a follower's callers.
+    pub(crate) fn on_read_index(
+        &mut self,
+        common: &Common,
+        out: &mut Outbox,
+        (node, epoch): (NodeId, Epoch),
+        batch: u64,
+    ) {
+        if self.on_read(common, Reader::Remote { node, epoch, batch }).is_err() {
+            let answer = ReadIndexResponse { batch, index: None };
+            common.send(out, node, epoch, Body::ReadIndexResponse(answer));
+        }
+    }
+
+    /// An answer to AppendEntries, of this epoch or an earlier one.
+    pub(crate) fn on_append_response(
+        &mut self,
+        common: &mut Common,
+        out: &mut Outbox,
+        (from, epoch): (NodeId, Epoch),
+        response: AppendEntriesResponse,
+    ) {
+        let Some(progress) = self.progress.get_mut(&from) else {
+            return out.dropped("not a member");
+        };
+        if epoch != progress.epoch() {
+            return out.dropped("ended conversation");
+        }
+        if let AppendResult::Matched { match_index, accepted } = response.result {
+            let index = match_index.max(accepted);
+            if index > common.log.last().index {
+                return out.violation(Violation::UnsentAcknowledged { index, from });
+            }
+        }
+        if response.round > self.round {
+            return out.dropped("round that never began");
+        }
+        let grew = progress.on_response(&common.log, response.round, response.result);
+        if grew {
+            self.commit(common, out);
+        }
+        self.confirm_rounds(common, out);
+    }
+
+    /// The disk of this node wrote something: its own log counts up to there.
+    pub(crate) fn on_persisted(&mut self, common: &mut Common, out: &mut Outbox) {
+        self.commit(common, out);
+        self.confirm_rounds(common, out);
+    }
+
+    /// §5.3 and §5.4.2: what a quorum holds durably is committed, if it is of our term; with it
+    /// everything before.
+    fn commit(&mut self, common: &mut Common, out: &mut Outbox) {
+        let before = common.commit_index();
+        let index = common.membership.committed_index(|node| self.match_index(common, node));
+        if index <= before || common.log.term_at(index) != Some(common.term()) {
+            return;
+        }
+        let committed = common.log.cost(before, index);
+        self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(committed);
+        common.advance_commit(index, out);
+    }
+
+    fn match_index(&self, common: &Common, node: NodeId) -> Index {
+        if node == common.me.node {
+            return common.log.durable();
+        }
+        self.progress.get(&node).map_or(Index::ZERO, Progress::match_index)
+    }
+
+    /// The newest round that a quorum answered: nobody else led when it began.
+    fn confirmed_round(&self, common: &Common) -> Round {
+        let echoed = |node| match self.progress.get(&node) {
+            Some(progress) => progress.round_echoed(),
+            None if node == common.me.node => self.round,
+            None => Round::ZERO,
+        };
+        common.membership.quorum_value(echoed).unwrap_or(Round::ZERO)
+    }
+
+    fn confirm_rounds(&mut self, common: &Common, out: &mut Outbox) {
+        let confirmed = self.confirmed_round(common);
+        while self.rounds.get(1).is_some_and(|(round, _)| *round <= confirmed) {
+            self.rounds.pop_front();
+        }
+        for (reader, index) in self.reads.confirmed(confirmed) {
+            out.counters.reads += 1;
+            match reader {
+                Reader::Local(ticket) => out.notice(Notice::ReadReady { ticket, index }),
+                Reader::Remote { node, epoch, batch } => {
+                    let answer = ReadIndexResponse { batch, index: Some(index) };
+                    common.send(out, node, epoch, Body::ReadIndexResponse(answer));
+                }
+            }
+        }
+    }
+
+    /// A round begins: it is sent when the network lane is drained.
+    fn begin_round(&mut self, common: &Common) {
+        self.round = self.round.next();
+        self.rounds.push_back((self.round, common.now));
+    }
+
+    /// The clock asks for a round (§5.2, heartbeats).
+    fn heartbeat(&mut self, common: &Common, out: &mut Outbox) {
+        self.begin_round(common);
+        self.heartbeat_at = common.now.after(common.config.heartbeat_interval);
+        for progress in self.progress.values_mut() {
+            progress.on_heartbeat(self.round);
+        }
+        self.confirm_rounds(common, out);
+    }
+
+    /// What is due: a heartbeat round, unless contact to a quorum was lost (thesis §6.2).
+    pub(crate) fn on_timeout(&mut self, common: &Common, out: &mut Outbox) -> Transition {
+        if common.now < self.heartbeat_at {
+            return Transition::Stay;
+        }
+        let contact = self.rounds.front().map_or(common.now, |(_, sent)| *sent);
+        if common.now.since(contact) >= common.config.election_timeout_max {
+            return Transition::Follow { leader: None };
+        }
+        self.heartbeat(common, out);
+        Transition::Stay
+    }
+
+    pub(crate) fn deadline(&self) -> Deadline {
+        Deadline { at: self.heartbeat_at, reason: DeadlineReason::Heartbeat }
+    }
+
+    fn word(&self, common: &Common) -> Word {
+        let limits = &common.config.limits;
+        Word {
+            commit: common.commit_index(),
+            round: self.round,
+            message_bytes_max: limits.message_bytes_max,
+            inflight_bytes_max: limits.inflight_bytes_max,
+        }
+    }
+
+    /// Network lane: heartbeats of the newest round, entries, and the commit index to whom it is
+    /// news.
+    pub(crate) fn drain(&mut self, common: &Common, out: &mut Outbox) {
+        if self.reads.want_round() && common.commit_index() >= self.term_start {
+            self.begin_round(common);
+            self.reads.attach(self.round, common.commit_index());
+            self.confirm_rounds(common, out);
+        }
+        let word = self.word(common);
+        for (peer, progress) in &mut self.progress {
+            if let Some(heartbeat) = progress.heartbeat(&common.log, word) {
+                common.send(out, *peer, progress.epoch(), Body::AppendEntries(heartbeat));
+            }
+            loop {
+                match progress.step(&common.log, word) {
+                    Step::Send(request) => {
+                        common.send(out, *peer, progress.epoch(), Body::AppendEntries(request));
+                    }
+                    Step::Load(first) => out.load(Load {
+                        range: first..common.log.last().index.next(),
+                        bytes_max: word.message_bytes_max,
+                        purpose: LoadPurpose::Replicate { to: *peer, epoch: progress.epoch() },
+                    }),
+                    Step::Wait => break,
+                }
+            }
+        }
+    }
+
+    /// Entries for a follower came from the disk.
+    pub(crate) fn on_loaded(
+        &mut self,
+        common: &Common,
+        out: &mut Outbox,
+        (to, epoch): (NodeId, Epoch),
+        entries: Vec<Entry>,
+    ) {
+        let word = self.word(common);
+        let Some(progress) = self.progress.get_mut(&to).filter(|p| p.epoch() == epoch) else {
+            return;
+        };
+        if let Some(request) = progress.on_loaded(&common.log, word, entries) {
+            common.send(out, to, epoch, Body::AppendEntries(request));
+        }
+    }
+
+    /// The transport lost its connection to a peer, and with it perhaps messages.
+    pub(crate) fn on_unreachable(&mut self, peer: NodeId) {
+        if let Some(progress) = self.progress.get_mut(&peer) {
+            progress.on_unreachable();
+        }
+    }
+
+    /// Leadership ends. Proposals keep their tickets: their entries may still commit.
+    pub(super) fn leave(&mut self, out: &mut Outbox) {
+        out.forget_replication_loads();
+        for reader in self.reads.abandon() {
+            match reader {
+                Reader::Local(ticket) => {
+                    out.notice(Notice::ReadFailed { ticket, error: ReadError::LeaderChanged });
+                }
+                // The follower learns of the next leader by itself.
+                Reader::Remote { .. } => {}
+            }
+        }
+    }
+
+    /// The followers in the leader's eyes.
+    pub fn progress(&self) -> Vec<(NodeId, ProgressStatus)> {
+        self.progress.iter().map(|(node, progress)| (*node, progress.status())).collect()
+    }
+}

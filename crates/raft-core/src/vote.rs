@@ -1,0 +1,64 @@
+//! RequestVote and PreVote, receiver, for every role (§5.2, §5.4.1, thesis §4.2.3 and §9.6).
+//!
+//! * A vote is given once a term, and only to a log at least as up-to-date as ours.
+//! * A grant is a promise: it leaves with the write that makes it true.
+//! * A node that hears a leader refuses without adopting the term of the asker, so that a node that
+//!   returns from a partition cannot depose a leader that works.
+
+use crate::outbox::Outbox;
+use crate::role::Role;
+use crate::state::Common;
+use crate::{Body, EntryId, Epoch, Index, NodeId, PreVoteResponse, RequestVoteResponse};
+
+/// Whether a leader was heard so recently that nobody else may disturb it (thesis §4.2.3).
+pub(crate) fn is_sticky(common: &Common, role: &Role) -> bool {
+    match role {
+        // A leader without contact to a quorum steps down by itself (check quorum).
+        Role::Leader(_) => true,
+        Role::Follower(_) | Role::Candidate(_) => common
+            .heard_leader
+            .is_some_and(|heard| common.now.since(heard) < common.config.election_timeout_min),
+    }
+}
+
+/// Refuses a vote or pre-vote of any term.
+pub(crate) fn refuse(common: &Common, out: &mut Outbox, (to, epoch): (NodeId, Epoch), body: &Body) {
+    let answer = if matches!(body, Body::PreVote(_)) {
+        Body::PreVoteResponse(PreVoteResponse { granted: false })
+    } else {
+        Body::RequestVoteResponse(RequestVoteResponse { granted: false })
+    };
+    common.send(out, to, epoch, answer);
+}
+
+/// Answers a pre-vote of our term: would we vote for this log in the next one?
+pub(crate) fn on_pre_vote(
+    common: &Common,
+    out: &mut Outbox,
+    (from, epoch): (NodeId, Epoch),
+    last: EntryId,
+) {
+    let granted = common.is_voter() && last >= common.log.last();
+    let answer = Body::PreVoteResponse(PreVoteResponse { granted });
+    common.send(out, from, epoch, answer);
+}
+
+/// Answers a request for a vote in our term; tells whether it was granted.
+pub(crate) fn on_request_vote(
+    common: &mut Common,
+    out: &mut Outbox,
+    (from, epoch): (NodeId, Epoch),
+    last: EntryId,
+) -> bool {
+    let granted = common.is_voter() && common.may_vote_for(from) && last >= common.log.last();
+    let answer = Body::RequestVoteResponse(RequestVoteResponse { granted });
+    if granted {
+        common.vote_for(from);
+    }
+    if granted && !common.is_hard_state_durable() {
+        common.promise(out, Index::ZERO, (from, epoch), answer);
+    } else {
+        common.send(out, from, epoch, answer);
+    }
+    granted
+}

@@ -1,0 +1,126 @@
+//! A group in memory elects, replicates, commits, reads and forwards: the shortest story of all.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use raft_core::{
+    Incarnation, Index, Message, NodeId, Notice, Payload, RaftConfig, RaftNode, Restored, RoleName,
+    Ticket, Time,
+};
+
+struct Group {
+    now: Time,
+    nodes: BTreeMap<NodeId, RaftNode>,
+    wire: VecDeque<Message>,
+    applied: BTreeMap<NodeId, Vec<(Index, Vec<u8>, Option<Ticket>)>>,
+    notices: Vec<(NodeId, Notice)>,
+}
+
+impl Group {
+    fn new(n: u64) -> Self {
+        let nodes = (1..=n)
+            .map(|id| {
+                let config = RaftConfig::new(id, (1..=n).filter(|p| *p != id).collect());
+                let incarnation = Incarnation::new(u128::from(id));
+                let node = RaftNode::new(config, incarnation, Restored::default(), Time::ZERO);
+                (NodeId::new(id).unwrap(), node.unwrap())
+            })
+            .collect();
+        let (wire, applied, notices) = (VecDeque::new(), BTreeMap::new(), Vec::new());
+        Self { now: Time::ZERO, nodes, wire, applied, notices }
+    }
+
+    /// Pulls every lane of every node until nothing moves.
+    fn settle(&mut self) {
+        loop {
+            let mut moved = false;
+            for (id, node) in &mut self.nodes {
+                while let Some(persist) = node.take_persist() {
+                    let (persisted, promises) = persist.into_persisted();
+                    node.handle_persisted(self.now, persisted);
+                    self.wire.extend(promises);
+                    moved = true;
+                }
+                while let Some(apply) = node.take_apply() {
+                    for entry in apply.entries() {
+                        let index = entry.id.index;
+                        let ticket =
+                            apply.tickets().iter().find(|(i, _)| *i == index).map(|(_, t)| *t);
+                        let bytes = entry.payload.bytes().to_vec();
+                        self.applied.entry(*id).or_default().push((index, bytes, ticket));
+                    }
+                    node.handle_applied(self.now, apply.into_applied());
+                    moved = true;
+                }
+                self.wire.extend(node.take_messages());
+                self.notices.extend(node.take_notices().into_iter().map(|notice| (*id, notice)));
+            }
+            while let Some(message) = self.wire.pop_front() {
+                moved = true;
+                let to = message.to;
+                self.nodes.get_mut(&to).unwrap().handle_message(self.now, message);
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn pass(&mut self, span: Duration) {
+        let end = self.now.after(span);
+        loop {
+            let next = self.nodes.values().map(|node| node.deadline().at).min().unwrap();
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = self.now.max(next);
+            for node in self.nodes.values_mut() {
+                if node.deadline().at <= self.now {
+                    node.handle_timeout(self.now);
+                }
+            }
+            self.settle();
+        }
+    }
+
+    fn leader(&self) -> NodeId {
+        let leads = |node: &&RaftNode| node.status().role == RoleName::Leader;
+        self.nodes.values().find(leads).unwrap().status().id
+    }
+}
+
+/// Groups of one to seven elect one leader, apply the same log, answer each ticket once on the node
+/// that proposed, and confirm reads on every node.
+#[test]
+fn groups_of_every_size_elect_commit_answer_and_read() {
+    for n in 1..=7 {
+        let mut group = Group::new(n);
+        group.pass(Duration::from_secs(3));
+        let leader = group.leader();
+        let ids: Vec<NodeId> = group.nodes.keys().copied().collect();
+        for (i, id) in ids.iter().enumerate() {
+            let node = group.nodes.get_mut(id).unwrap();
+            let ticket = Ticket::new(100 + i as u64);
+            node.propose(group.now, Payload::command(vec![i as u8]), ticket).unwrap();
+            node.read(group.now, Ticket::new(200 + i as u64)).unwrap();
+        }
+        group.settle();
+        group.pass(Duration::from_millis(200));
+        let commands = |id: &NodeId| -> Vec<(Index, Vec<u8>)> {
+            group.applied[id].iter().map(|(i, b, _)| (*i, b.clone())).collect()
+        };
+        for (i, id) in ids.iter().enumerate() {
+            assert_eq!(commands(id), commands(&leader), "{n} nodes: {id} applied another log");
+            let tickets: Vec<Ticket> = group.applied[id].iter().filter_map(|a| a.2).collect();
+            assert_eq!(tickets, [Ticket::new(100 + i as u64)], "{n} nodes: answers at {id}");
+            let ready = |notice: &(NodeId, Notice)| {
+                notice.0 == *id && matches!(notice.1, Notice::ReadReady { .. })
+            };
+            assert_eq!(group.notices.iter().filter(|n| ready(n)).count(), 1);
+            assert_eq!(group.nodes[id].waiting_proposals(), 0);
+        }
+        assert!(group.notices.iter().all(|(_, n)| !matches!(n, Notice::Violation(_))));
+        assert_eq!(group.leader(), leader, "nobody disturbs a leader that works");
+    }
+}
