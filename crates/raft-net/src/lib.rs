@@ -1,1 +1,28 @@
-//! Carries Raft messages between nodes over framed TCP.
+//! Carries Raft messages between nodes: framed TCP for production, a loopback for tests.
+//!
+//! Raft asks little of a network. Messages may be lost, doubled or late; none may be invented, and
+//! each must come from the node that it names. So a transport here never retries and never blocks:
+//! a full queue and a broken connection are losses, reported as such. What it adds is what makes a
+//! cluster easy to run:
+//!
+//! * **Votes and heartbeats never wait behind entries**: each [`Class`] has its own connections,
+//!   queues and inbox pool ([`inbox`](Inbox)).
+//! * **Nodes that do not belong together find out at once**: a handshake compares clusters, nodes,
+//!   incarnations and versions, and a [`Refusal`] names both sides and the remedy.
+//! * **Bounds in bytes everywhere**, and a slow peer slows nobody but itself.
+//!
+//! Read next: `transport.rs`, the trait; then `inbox.rs`, `hello.rs`, `loopback.rs`.
+
+mod hello;
+mod inbox;
+mod loopback;
+mod stats;
+mod transport;
+
+pub use self::hello::{Refusal, RefusalCode, Strangers, VersionRange};
+pub use self::inbox::{Arrival, Class, Deliver, Inbox, InboxLimits, Room};
+pub use self::loopback::{Loopback, LoopbackTransport};
+pub use self::stats::{
+    Dropped, Fault, Faults, NetStats, PeerStats, RefusalCount, RoundTrips, Traffic,
+};
+pub use self::transport::{NetError, PeerAddress, Roster, SendError, Transport};
