@@ -1,1 +1,23 @@
 //! raftd: a replicated key-value store that speaks the etcd v3 API.
+//!
+//! **Contract.** Clients, scripts and manifests made for etcd work unchanged, or are told in one
+//! sentence what is not supported yet.
+//!
+//! ```
+//! use raft_server::config::Config;
+//!
+//! let arguments = ["--name=n1", "--initial-cluster=n1=http://localhost:2380"];
+//! let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+//! let config = Config::parse(&arguments, &[]).expect("a right command line");
+//! assert_eq!(config.data_dir.to_str(), Some("n1.etcd"), "defaults are etcd's");
+//! ```
+//!
+//! **Map.** [`config`] reads flags and variables, [`identity`] computes ids, [`logging`] sets up
+//! logs, [`http`] answers probes, [`metrics`] counts.
+//!
+//! **Caveats.** TLS, users and roles are not supported yet; a flag that asks for them is refused.
+
+pub mod config;
+pub mod flags;
+pub mod identity;
+pub mod logging;
