@@ -19,5 +19,7 @@
 
 pub mod config;
 pub mod flags;
+pub mod http;
 pub mod identity;
 pub mod logging;
+pub mod metrics;
