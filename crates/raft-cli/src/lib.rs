@@ -1,1 +1,0 @@
-//! raftctl: the command line of raftd.
