@@ -1,9 +1,11 @@
-//! The alphabet of all formats of this crate: bytes, variable-length integers, length-prefixed slices.
+//! The alphabet of all formats of this crate: bytes, variable-length integers, length-prefixed
+//! slices.
 //!
-//! * One form per value: a decoder accepts exactly what an encoder writes, so equal means equal bytes.
+//! * One form per value: a decoder accepts exactly what an encoder writes, so equal means equal
+//!   bytes.
 //! * A reader checks a length against the bytes that are left before anybody allocates for it.
-//! * A format is written down once and run twice: with [`Length`] to count, with a buffer to write. That
-//!   is how an encoder reserves exactly once without a second, hand-kept sum.
+//! * A format is written down once and run twice: with [`Length`] to count, with a buffer to write.
+//!   That is how an encoder reserves exactly once without a second, hand-kept sum.
 //!
 //! Read next: `command.rs`, the first format made of it.
 
@@ -145,8 +147,8 @@ impl<'a> Reader<'a> {
         Ok(slice)
     }
 
-    /// The length of a list whose items take at least `item_bytes_min` bytes each: what the bytes that
-    /// are left cannot hold is refused before anybody allocates for it.
+    /// The length of a list whose items take at least `item_bytes_min` bytes each: what the bytes
+    /// that are left cannot hold is refused before anybody allocates for it.
     pub(crate) fn list_len(&mut self, item_bytes_min: usize) -> Result<usize, DecodeError> {
         let needed = self.unsigned()?;
         let max = self.rest.len() / item_bytes_min;

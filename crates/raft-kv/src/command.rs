@@ -1,9 +1,9 @@
 //! What can be asked of the store, as types and as bytes.
 //!
 //! The types mirror etcd's messages field by field, except what only a server can decide
-//! (`serializable`: where a read may be answered) and the header. They *borrow* keys and values: a server
-//! encodes straight from the message it received, the store decodes in place, and the only copy of a
-//! value is the one the store keeps.
+//! (`serializable`: where a read may be answered) and the header. They *borrow* keys and values: a
+//! server encodes straight from the message it received, the store decodes in place, and the only
+//! copy of a value is the one the store keeps.
 //!
 //! ```text
 //! command     version=1  kind(1 put, 2 delete range, 3 txn, 4 compact)  body
@@ -19,9 +19,10 @@
 //! compact     revision  physical(0 or 1)
 //! ```
 //!
-//! Keys, values and ranges are slices behind their length; numbers are variable-length (`codec.rs`).
-//! Decoding never panics, accepts only what encoding writes, nests at most [`TXN_DEPTH_MAX`] deep, and
-//! needs at most [`DECODED_BYTES_PER_BYTE_MAX`] bytes of memory per byte of input.
+//! Keys, values and ranges are slices behind their length; numbers are variable-length
+//! (`codec.rs`). Decoding never panics, accepts only what encoding writes, nests at most
+//! [`TXN_DEPTH_MAX`] deep, and needs at most [`DECODED_BYTES_PER_BYTE_MAX`] bytes of memory per
+//! byte of input.
 //!
 //! Read next: `validate.rs` for what is refused before the log, `response.rs` for the answers.
 
@@ -172,8 +173,8 @@ pub enum RequestOp<'a> {
     DeleteRange(DeleteRangeRequest<'a>),
     /// A transaction inside.
     Txn(TxnRequest<'a>),
-    /// Nothing is set; refused by validation, in its turn. It has no place in a log: its encoding does
-    /// not decode.
+    /// Nothing is set; refused by validation, in its turn. It has no place in a log: its encoding
+    /// does not decode.
     Unset,
 }
 
@@ -205,8 +206,8 @@ pub enum CompareResult {
 
 /// What a [`Compare`] looks at, with the operand.
 ///
-/// A message whose operand is missing, or of another kind than its target, compares with 0 or with the
-/// empty value (TXN-3).
+/// A message whose operand is missing, or of another kind than its target, compares with 0 or with
+/// the empty value (TXN-3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompareTarget<'a> {
     /// The version; 0 for a missing key.
@@ -231,12 +232,12 @@ pub struct CompactionRequest {
     pub physical: bool,
 }
 
-/// Transactions nest at most this many levels: with etcd's default of 128 operations, of which every
-/// level needs one, deeper ones cannot pass; and every level takes a stack frame.
+/// Transactions nest at most this many levels: with etcd's default of 128 operations, of which
+/// every level needs one, deeper ones cannot pass; and every level takes a stack frame.
 pub const TXN_DEPTH_MAX: usize = 128;
 
-/// A decoded command or query holds at most so many bytes of memory, besides what it borrows, per byte
-/// of its encoding.
+/// A decoded command or query holds at most so many bytes of memory, besides what it borrows, per
+/// byte of its encoding.
 pub const DECODED_BYTES_PER_BYTE_MAX: usize = 32;
 
 impl<'a> Command<'a> {
@@ -464,8 +465,8 @@ impl SortTarget {
 }
 
 impl<'a> TxnRequest<'a> {
-    /// Whether both branches hold nothing but ranges, so that the transaction may take the way of reads
-    /// (TXN-11). A nested transaction does not count as read-only, whatever it holds.
+    /// Whether both branches hold nothing but ranges, so that the transaction may take the way of
+    /// reads (TXN-11). A nested transaction does not count as read-only, whatever it holds.
     pub fn is_read_only(&self) -> bool {
         self.success.iter().chain(&self.failure).all(|op| match op {
             RequestOp::Range(_) => true,

@@ -2,8 +2,8 @@
 //! origin, differ.
 //!
 //! * It is fed with fields, not with bytes of a format, so it is the same whatever the chunks were.
-//! * Each step is a bijection of the state for a given word: a difference confined to one word of eight
-//!   bytes is always noticed, any other with a chance of 2^-64 to be missed.
+//! * Each step is a bijection of the state for a given word: a difference confined to one word of
+//!   eight bytes is always noticed, any other with a chance of 2^-64 to be missed.
 //! * It guards against faults, not against an adversary.
 //!
 //! Read next: `snapshot.rs`, which feeds it.

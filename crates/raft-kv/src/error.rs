@@ -1,8 +1,9 @@
-//! What can go wrong: `RequestError` for a request that is refused, `DecodeError` for bytes that are not
-//! what they claim to be.
+//! What can go wrong: `RequestError` for a request that is refused, `DecodeError` for bytes that
+//! are not what they claim to be.
 //!
 //! * A refused request changes nothing: no revision, no key (PUT-6, TXN-9).
-//! * The variants of `RequestError` are etcd's names; codes and texts of the wire belong to the server.
+//! * The variants of `RequestError` are etcd's names; codes and texts of the wire belong to the
+//!   server.
 //!
 //! Read next: `validate.rs` for who refuses before the log, `mvcc/txn.rs` for who refuses in apply.
 
@@ -15,8 +16,8 @@ use core::fmt;
 pub enum RequestError {
     /// The request, an operation or a compare has no key.
     EmptyKey,
-    /// `ignore_value` or `ignore_lease` on a key that does not exist, or an operation of a transaction
-    /// with nothing in it.
+    /// `ignore_value` or `ignore_lease` on a key that does not exist, or an operation of a
+    /// transaction with nothing in it.
     KeyNotFound,
     /// `ignore_value` together with a value.
     ValueProvided,

@@ -2,10 +2,10 @@
 //!
 //! # Contract
 //!
-//! *Same commands, same answers, same bytes.* The store sees commands and nothing else: no clock, no
-//! randomness, no setting of a node. A command changes the store or is refused, never both; whatever
-//! bytes a log holds, the store stays sound. It knows neither protobuf nor gRPC: a server turns etcd's
-//! messages into [`Command`]s and [`RequestError`]s into etcd's codes.
+//! *Same commands, same answers, same bytes.* The store sees commands and nothing else: no clock,
+//! no randomness, no setting of a node. A command changes the store or is refused, never both;
+//! whatever bytes a log holds, the store stays sound. It knows neither protobuf nor gRPC: a server
+//! turns etcd's messages into [`Command`]s and [`RequestError`]s into etcd's codes.
 //!
 //! # Example
 //!
@@ -50,22 +50,23 @@
 //! |---|---|
 //! | `command.rs`, `response.rs` | requests and answers: types, bytes |
 //! | `validate.rs` | what is refused before the log |
-//! | `store.rs`, `shared.rs` | [`KvStore`], the state machine; [`SharedStore`], which a server reads |
+//! | `store.rs`, `shared.rs` | [`KvStore`], the state machine; [`SharedStore`], read by a server |
 //! | `mvcc.rs`, `mvcc/*` | the multi-version map: index, history, reads, writes, compaction |
 //! | `snapshot.rs`, `digest.rs` | the state as a stream and as a number |
 //!
 //! # The main decision
 //!
-//! The newest version of each key is in an index of shared leaves; everything older is an undo log in
-//! the order of revisions, where each change holds the version it replaced. So a read of the newest
-//! revision never meets history; a compaction drops the front of a queue instead of walking all keys;
-//! and to freeze the whole store for a snapshot is to clone some pointers.
+//! The newest version of each key is in an index of shared leaves; everything older is an undo log
+//! in the order of revisions, where each change holds the version it replaced. So a read of the
+//! newest revision never meets history; a compaction drops the front of a queue instead of walking
+//! all keys; and to freeze the whole store for a snapshot is to clone some pointers.
 //!
 //! # Caveats
 //!
 //! Everything is in memory. Leases do not exist yet: a put with one is refused
-//! ([`RequestError::LeaseNotFound`]). A count or a read at an *old* revision walks its range. Deleting a
-//! range, and comparing one, takes time in proportion to its keys, and other commands wait.
+//! ([`RequestError::LeaseNotFound`]). A count or a read at an *old* revision walks its range.
+//! Deleting a range, and comparing one, takes time in proportion to its keys, and other commands
+//! wait.
 
 mod codec;
 mod command;

@@ -1,5 +1,5 @@
-//! `Mvcc`: the multi-version map. What every key is, and what it was at each revision since the last
-//! compaction.
+//! `Mvcc`: the multi-version map. What every key is, and what it was at each revision since the
+//! last compaction.
 //!
 //! ```text
 //!   index    key → newest version        sorted leaves, shared pointers
@@ -7,13 +7,13 @@
 //! ```
 //!
 //! * One mutator: [`Mvcc::record`]. A put, a deletion and a restore are all made of it.
-//! * The newest revision is read from the index alone; only a read at an older one enters the history,
-//!   and only for keys that changed since.
+//! * The newest revision is read from the index alone; only a read at an older one enters the
+//!   history, and only for keys that changed since.
 //! * A clone freezes: it shares everything and costs about one counter per hundred keys.
 //! * Nothing outside of this type can be seen that depends on how far reclaiming has come.
 //!
-//! Read next: `mvcc/revision.rs`, `mvcc/index.rs`, `mvcc/history.rs`, then `mvcc/range.rs` for reads,
-//! `mvcc/txn.rs` for writes, `mvcc/compact.rs` for what is forgotten.
+//! Read next: `mvcc/revision.rs`, `mvcc/index.rs`, `mvcc/history.rs`, then `mvcc/range.rs` for
+//! reads, `mvcc/txn.rs` for writes, `mvcc/compact.rs` for what is forgotten.
 
 mod compact;
 mod history;
@@ -123,11 +123,11 @@ impl Mvcc {
         (!version.is_tombstone()).then_some(&**version)
     }
 
-    /// What each key was at the compacted revision, if its last change was before: the ground on which
-    /// the changes that are not compacted stand.
+    /// What each key was at the compacted revision, if its last change was before: the ground on
+    /// which the changes that are not compacted stand.
     pub(crate) fn ground(&self, after: Option<&[u8]>) -> impl Iterator<Item = GroundKey<'_>> {
-        // No key sorts between `key` and `key` with a zero byte behind it; a search past `key` itself
-        // needs no copy.
+        // No key sorts between `key` and `key` with a zero byte behind it; a search past `key`
+        // itself needs no copy.
         let range = after.map_or(KeyRange::From(&[]), KeyRange::From);
         let after = after.map(SharedBytes::from);
         self.index.slots(range).filter(move |slot| Some(&slot.key) != after.as_ref()).filter_map(

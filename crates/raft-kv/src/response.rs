@@ -1,7 +1,8 @@
 //! What the store answers, as types and as bytes.
 //!
 //! Every answer carries the revision for its header: after a write the new one, for a write without
-//! effect and for reads the newest (REV-6). Inside a transaction each answer carries its own (REV-8).
+//! effect and for reads the newest (REV-6). Inside a transaction each answer carries its own
+//! (REV-8).
 //!
 //! ```text
 //! answer      version=1  kind(0 error, 1 put, 2 delete range, 3 txn, 4 compact, 5 range)  body

@@ -1,12 +1,13 @@
 //! `SharedStore`: one store for the thread that applies and the tasks that read.
 //!
-//! The apply thread owns the writes; a server answers reads in its own tasks, without a detour through
-//! the queue of commands. Whether a read is linearizable is the business of who calls: it reads after
-//! its read index is applied.
+//! The apply thread owns the writes; a server answers reads in its own tasks, without a detour
+//! through the queue of commands. Whether a read is linearizable is the business of who calls: it
+//! reads after its read index is applied.
 //!
 //! * A command holds the lock for about a microsecond, and decodes and encodes outside of it.
-//! * A short read holds it as long. A long one freezes the store, which takes some hundred microseconds
-//!   with a million keys, and reads the frozen one: it never keeps a command waiting for longer.
+//! * A short read holds it as long. A long one freezes the store, which takes some hundred
+//!   microseconds with a million keys, and reads the frozen one: it never keeps a command waiting
+//!   for longer.
 //! * The lock is not fair in theory; the one of `std` lets a waiting writer go first.
 //!
 //! Read next: `mvcc/range.rs` for what is short.
@@ -104,8 +105,8 @@ impl SharedStore {
         self.read().stats()
     }
 
-    /// At most `events_max` changes at `revision` and after, in the order they happened, and then those
-    /// that complete the last revision: none is torn.
+    /// At most `events_max` changes at `revision` and after, in the order they happened, and then
+    /// those that complete the last revision: none is torn.
     ///
     /// # Errors
     ///
@@ -134,8 +135,8 @@ impl SharedStore {
         self.write().reclaim(changes_max)
     }
 
-    /// A poisoned lock is taken all the same for reading and writing alike: only a panic inside of a
-    /// command poisons it, and that one ends the node on the thread where it happens.
+    /// A poisoned lock is taken all the same for reading and writing alike: only a panic inside of
+    /// a command poisons it, and that one ends the node on the thread where it happens.
     fn read(&self) -> RwLockReadGuard<'_, KvStore> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }

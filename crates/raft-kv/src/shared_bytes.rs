@@ -1,10 +1,11 @@
 //! `SharedBytes`: the immutable bytes of a key or a value, shared by counting.
 //!
-//! * A clone is one counter, never a copy: the index, the history, a frozen snapshot and an answer to a
-//!   reader hold the same bytes.
-//! * It owns exactly its bytes. Keys and values are copied out of a command once, so no buffer of the
-//!   log or of the network stays in memory because of a small key inside.
-//! * Sixteen bytes wide, and the empty value needs no memory: a store of millions of keys feels both.
+//! * A clone is one counter, never a copy: the index, the history, a frozen snapshot and an answer
+//!   to a reader hold the same bytes.
+//! * It owns exactly its bytes. Keys and values are copied out of a command once, so no buffer of
+//!   the log or of the network stays in memory because of a small key inside.
+//! * Sixteen bytes wide, and the empty value needs no memory: a store of millions of keys feels
+//!   both.
 //!
 //! Read next: `mvcc/version.rs`, where values live.
 

@@ -8,14 +8,14 @@
 //! end        0  digest (8 bytes, lowest first)
 //! ```
 //!
-//! First the *ground*: each key as it was at the compacted revision, if its last change was before, in
-//! key order. Then every change since, in the order it happened. So the bytes are the same on each
-//! node, however far it has reclaimed and whatever it was itself restored from.
+//! First the *ground*: each key as it was at the compacted revision, if its last change was before,
+//! in key order. Then every change since, in the order it happened. So the bytes are the same on
+//! each node, however far it has reclaimed and whatever it was itself restored from.
 //!
-//! * To freeze clones pointers: about one counter per hundred keys and per hundred changes. Keys and
-//!   values are not copied; a write afterwards copies the one leaf of the index it touches.
-//! * Chunks are cuts of one byte stream, [`CHUNK_BYTES`] each but the last. Whoever carries them may cut
-//!   them anew.
+//! * To freeze clones pointers: about one counter per hundred keys and per hundred changes. Keys
+//!   and values are not copied; a write afterwards copies the one leaf of the index it touches.
+//! * Chunks are cuts of one byte stream, [`CHUNK_BYTES`] each but the last. Whoever carries them
+//!   may cut them anew.
 //! * The digest is that of the state, computed from what was read: it covers every field.
 //! * A snapshot that is refused leaves the store as it was.
 //!
@@ -381,7 +381,8 @@ impl Stream<'_> {
         self.unsigned().map(unfold)
     }
 
-    /// A slice behind its length. Memory grows with the bytes that arrive, not with what they announce.
+    /// A slice behind its length. Memory grows with the bytes that arrive, not with what they
+    /// announce.
     fn slice(&mut self) -> Result<Bytes, SnapshotError> {
         let len = usize::try_from(self.unsigned()?)
             .map_err(|_| self.malformed("a length that no memory holds"))?;

@@ -1,7 +1,7 @@
 //! `KvStore`: the state machine. Commands in, answers out; same commands, same answers.
 //!
-//! Read next: `shared.rs` for a store that a server reads while commands are applied, `mvcc.rs` for how
-//! it works.
+//! Read next: `shared.rs` for a store that a server reads while commands are applied, `mvcc.rs` for
+//! how it works.
 
 use bytes::Bytes;
 use raft_core::{EntryId, Halt, SnapshotError, SnapshotSource, StateMachine};
@@ -13,8 +13,8 @@ use crate::{Command, DecodeError, Query, RangeRequest, RequestError, TxnRequest}
 
 /// A multi-version key-value store with the semantics of etcd v3.
 ///
-/// Applying a command changes the store or answers a [`RequestError`], never both. It looks at nothing
-/// but the command and the state.
+/// Applying a command changes the store or answers a [`RequestError`], never both. It looks at
+/// nothing but the command and the state.
 ///
 /// # Examples
 ///
@@ -67,8 +67,8 @@ pub struct Stats {
     pub changes: u64,
     /// How many changes wait to be reclaimed.
     pub reclaimable_changes: u64,
-    /// Bytes of memory that keys, values and their bookkeeping take. It depends on how far this node
-    /// has reclaimed, so it may differ between nodes.
+    /// Bytes of memory that keys, values and their bookkeeping take. It depends on how far this
+    /// node has reclaimed, so it may differ between nodes.
     pub bytes: u64,
 }
 
@@ -80,8 +80,8 @@ impl KvStore {
 
     /// Applies a command, and reclaims a bounded part of what compaction made superfluous.
     ///
-    /// What needs no state is checked again, all but the limit of [`Limits`](crate::Limits): a command
-    /// that nobody validated is refused, it cannot harm the store.
+    /// What needs no state is checked again, all but the limit of [`Limits`](crate::Limits): a
+    /// command that nobody validated is refused, it cannot harm the store.
     ///
     /// # Errors
     ///
@@ -162,14 +162,15 @@ impl KvStore {
         Ok(self.mvcc.changes_from(Revision::new(revision)).map(|change| self.event(change)))
     }
 
-    /// Reclaims at most `changes_max` changes that compaction made superfluous; returns how many. For
-    /// idle time: applying commands reclaims as well.
+    /// Reclaims at most `changes_max` changes that compaction made superfluous; returns how many.
+    /// For idle time: applying commands reclaims as well.
     pub fn reclaim(&mut self, changes_max: usize) -> usize {
         self.mvcc.reclaim(changes_max)
     }
 
-    /// Hashes all that can be read of the store: the same on each node that applied the same commands,
-    /// whatever it has reclaimed and restored. Takes time in proportion to the size of the store.
+    /// Hashes all that can be read of the store: the same on each node that applied the same
+    /// commands, whatever it has reclaimed and restored. Takes time in proportion to the size of
+    /// the store.
     pub fn digest(&self) -> u64 {
         snapshot::digest(&self.mvcc)
     }
@@ -235,8 +236,8 @@ impl StateMachine for KvStore {
 
 /// Decodes a command from the log.
 ///
-/// Bytes that nobody can read are refused on every node alike. Bytes that a newer build can read must
-/// not be: this node would go on without the command, and differ.
+/// Bytes that nobody can read are refused on every node alike. Bytes that a newer build can read
+/// must not be: this node would go on without the command, and differ.
 pub(crate) fn decode_command(bytes: &[u8]) -> Result<Result<Command<'_>, RequestError>, Halt> {
     match Command::decode(bytes) {
         Ok(command) => Ok(Ok(command)),

@@ -1,10 +1,12 @@
 //! What is refused before the log: everything that can be said about a request without the state.
 //!
-//! * The order is etcd's: a request with two faults gets the error etcd gives. First everything about
-//!   single operations, in the order they stand and through both branches; then duplicate keys.
+//! * The order is etcd's: a request with two faults gets the error etcd gives. First everything
+//!   about single operations, in the order they stand and through both branches; then duplicate
+//!   keys.
 //! * Both branches of a transaction are checked, because nobody knows yet which one is executed.
-//! * Apply asks again, all but the limit: a log may hold what nobody validated, and a store must stay
-//!   sound whatever it holds. The limit is a setting of one node, so it never decides in apply.
+//! * Apply asks again, all but the limit: a log may hold what nobody validated, and a store must
+//!   stay sound whatever it holds. The limit is a setting of one node, so it never decides in
+//!   apply.
 //!
 //! Read next: `mvcc/txn.rs` for what depends on the state.
 
@@ -21,8 +23,8 @@ use crate::{
 /// Limits of requests, checked before the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// At most so many compares, and so many operations in each branch. A nested transaction may have
-    /// as many less as its parent has (TXN-4). Default 128, as etcd.
+    /// At most so many compares, and so many operations in each branch. A nested transaction may
+    /// have as many less as its parent has (TXN-4). Default 128, as etcd.
     pub max_txn_ops: usize,
 }
 
@@ -136,9 +138,9 @@ impl TxnRequest<'_> {
 
 /// The keys that a list of operations may write, to find one that is written twice (TXN-7).
 ///
-/// etcd lets a put in one nested transaction pass before a delete of the same key in a later sibling,
-/// and refuses the opposite order. Here both are refused: a key has at most one event per revision
-/// (REV-4). A delete without end is the one exception, which etcd allows and clients use.
+/// etcd lets a put in one nested transaction pass before a delete of the same key in a later
+/// sibling, and refuses the opposite order. Here both are refused: a key has at most one event per
+/// revision (REV-4). A delete without end is the one exception, which etcd allows and clients use.
 #[derive(Default)]
 struct Writes<'a> {
     puts: BTreeSet<&'a [u8]>,
@@ -156,7 +158,8 @@ impl<'a> Writes<'a> {
             if let RequestOp::Txn(txn) = op {
                 let then = Self::of(&txn.success)?;
                 let otherwise = Self::of(&txn.failure)?;
-                // Only one of the two is executed: they may overlap each other, not what is outside.
+                // Only one of the two is executed: they may overlap each other, not what is
+                // outside.
                 writes.refuse_overlap(&then)?;
                 writes.refuse_overlap(&otherwise)?;
                 writes.absorb(then);
@@ -187,8 +190,8 @@ impl<'a> Writes<'a> {
         Ok(())
     }
 
-    /// Refuses two sets of writes of which both may be executed. The smaller side asks the larger one,
-    /// so that nesting does not multiply the work.
+    /// Refuses two sets of writes of which both may be executed. The smaller side asks the larger
+    /// one, so that nesting does not multiply the work.
     fn refuse_overlap(&self, other: &Self) -> Result<(), RequestError> {
         let (small, large) =
             if self.puts.len() < other.puts.len() { (self, other) } else { (other, self) };

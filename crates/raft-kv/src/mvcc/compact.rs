@@ -1,14 +1,17 @@
 //! Compaction: what is forgotten, and when (CMP-1 to CMP-4).
 //!
-//! *Logically* a compaction is one assignment: from the next command on, older revisions are refused.
-//! *Physically* the history is a queue of changes, and each change holds the version it replaced, so the
-//! oldest changes are dropped from its front, with exactly the versions nobody can read any more. Only a
-//! tombstone needs a look into the index: its key leaves, unless it lives again.
+//! *Logically* a compaction is one assignment: from the next command on, older revisions are
+//! refused. *Physically* the history is a queue of changes, and each change holds the version it
+//! replaced, so the oldest changes are dropped from its front, with exactly the versions nobody can
+//! read any more. Only a tombstone needs a look into the index: its key leaves, unless it lives
+//! again.
 //!
-//! * No command waits for space: each one reclaims at most [`Mvcc::RECLAIM_CHANGES_MAX`] changes and
-//!   frees at most one segment of the history, some ten microseconds in all. A host may reclaim more in idle time.
+//! * No command waits for space: each one reclaims at most [`Mvcc::RECLAIM_CHANGES_MAX`] changes
+//!   and frees at most one segment of the history, some ten microseconds in all. A host may reclaim
+//!   more in idle time.
 //! * A change *at* the compacted revision stays, tombstones too: a watch from there still sees it.
-//! * Nothing that can be read or digested depends on how far reclaiming has come, so nodes may differ.
+//! * Nothing that can be read or digested depends on how far reclaiming has come, so nodes may
+//!   differ.
 //! * Each change is looked at once in its life, however often the store is compacted.
 //!
 //! Read next: `store.rs`.

@@ -1,17 +1,19 @@
 //! `History`: every change since the compacted revision, in the order it happened.
 //!
-//! A change holds the version it wrote and the one it replaced. So the history is both what watchers
-//! read forwards and the undo log that reads at an old revision follow backwards; and to compact is to
-//! forget the oldest changes, each with the one version that nobody can read any more.
+//! A change holds the version it wrote and the one it replaced. So the history is both what
+//! watchers read forwards and the undo log that reads at an old revision follow backwards; and to
+//! compact is to forget the oldest changes, each with the one version that nobody can read any
+//! more.
 //!
 //! * Changes are numbered without gaps, and a version knows its change: a step back is one access.
-//! * Besides the step to the version it replaced, a change has one *skip* to an older change of its key,
-//!   laid out so that n changes of one key are crossed in O(log n) steps (Myers, "An applicative
-//!   random-access stack", 1983). A key written a million times does not make its readers slow.
+//! * Besides the step to the version it replaced, a change has one *skip* to an older change of its
+//!   key, laid out so that n changes of one key are crossed in O(log n) steps (Myers, "An
+//!   applicative random-access stack", 1983). A key written a million times does not make its
+//!   readers slow.
 //! * Full segments are shared and never change: to freeze the history is to clone their pointers.
 //!
-//! Invariant: the changes that [`get`](History::get) finds include all whose revision is at or above the
-//! compacted one.
+//! Invariant: the changes that [`get`](History::get) finds include all whose revision is at or
+//! above the compacted one.
 //!
 //! Read next: `compact.rs`.
 
@@ -91,7 +93,8 @@ impl History {
         }
     }
 
-    /// Goes back from the newest version of a key to what it was at a revision that is not compacted.
+    /// Goes back from the newest version of a key to what it was at a revision that is not
+    /// compacted.
     pub(crate) fn version_at<'a>(
         &'a self,
         newest: &'a Arc<Version>,
@@ -104,7 +107,8 @@ impl History {
         Some(version)
     }
 
-    /// One step of the way back from a version to what its key was at `revision`, which is before it.
+    /// One step of the way back from a version to what its key was at `revision`, which is before
+    /// it.
     pub(super) fn step(&self, version: &Version, revision: Revision) -> Option<&Arc<Version>> {
         let change = self.get(version.change).expect("what is not compacted is in the history");
         let skipped = self.get(change.skip).filter(|_| change.skip != version.change);

@@ -1,20 +1,21 @@
 //! `Index`: every key with its newest version, in the order of the keys.
 //!
-//! A tree of two levels: a vector of leaves, each a sorted vector of at most [`LEAF_SLOTS_MAX`] slots
-//! behind a shared pointer.
+//! A tree of two levels: a vector of leaves, each a sorted vector of at most [`LEAF_SLOTS_MAX`]
+//! slots behind a shared pointer.
 //!
-//! * **Freezing is cheap.** A clone shares the leaves: about one counter per hundred keys. Whoever writes
-//!   afterwards copies the one leaf it touches, at most [`LEAF_SLOTS_MAX`] slots of two pointers.
+//! * **Freezing is cheap.** A clone shares the leaves: about one counter per hundred keys. Whoever
+//!   writes afterwards copies the one leaf it touches, at most [`LEAF_SLOTS_MAX`] slots of two
+//!   pointers.
 //! * **Counting is cheap.** Each leaf knows how many of its keys exist, so a count adds up leaves.
 //! * **Small.** A slot is a key and a pointer: 24 bytes.
 //!
-//! Invariants: slots are in strictly ascending order of their keys, through all leaves; no leaf is empty;
-//! `first` of a leaf is not above its first key, and above the last key of the leaf before; `live` is the
-//! number of slots of the leaf whose newest version is no tombstone.
+//! Invariants: slots are in strictly ascending order of their keys, through all leaves; no leaf is
+//! empty; `first` of a leaf is not above its first key, and above the last key of the leaf before;
+//! `live` is the number of slots of the leaf whose newest version is no tombstone.
 //!
-//! Why not a `BTreeMap`: it cannot be frozen without a copy of every slot, and it cannot count a range
-//! without walking it. The upper level is one vector, whose insertions move memory: at ten million keys
-//! a split, one in about fifty insertions of new keys, moves two megabytes at worst.
+//! Why not a `BTreeMap`: it cannot be frozen without a copy of every slot, and it cannot count a
+//! range without walking it. The upper level is one vector, whose insertions move memory: at ten
+//! million keys a split, one in about fifty insertions of new keys, moves two megabytes at worst.
 //!
 //! Read next: `history.rs`.
 
@@ -54,8 +55,8 @@ struct LeafHandle {
     slots: Arc<Vec<Slot>>,
 }
 
-/// At most so many slots in a leaf: what a write after a freeze copies, about ten microseconds. Half
-/// of it would double the work of a freeze.
+/// At most so many slots in a leaf: what a write after a freeze copies, about ten microseconds.
+/// Half of it would double the work of a freeze.
 pub(crate) const LEAF_SLOTS_MAX: usize = 128;
 /// A leaf with fewer slots is joined with a neighbour.
 const LEAF_SLOTS_MIN: usize = LEAF_SLOTS_MAX / 4;
@@ -148,7 +149,8 @@ impl Index {
         self.leaves_of(span).flat_map(|(_, slots)| slots)
     }
 
-    /// The slots of a range whose keys exist, from both ends; leaves full of tombstones cost nothing.
+    /// The slots of a range whose keys exist, from both ends; leaves full of tombstones cost
+    /// nothing.
     pub(crate) fn live_slots<'a>(
         &'a self,
         range: KeyRange<'_>,

@@ -133,8 +133,8 @@ impl Mvcc {
         }
     }
 
-    /// The first `max` keys of a range in the order of the keys, from its end if the answer descends,
-    /// and how many there are without `max`.
+    /// The first `max` keys of a range in the order of the keys, from its end if the answer
+    /// descends, and how many there are without `max`.
     fn fetch<'a>(
         &'a self,
         request: &RangeRequest<'_>,
@@ -155,9 +155,10 @@ impl Mvcc {
 
 /// How many keys the walk needs: one more than the limit tells whether there are more.
 ///
-/// With a filter, or an order of its own, the whole range is fetched first (RNG-8). An order of `None`
-/// with a target counts as no order of its own, and so its limit cuts in key order (RNG-9): the walk
-/// finds the first `limit` keys and one, and the greatest of these by the target is dropped.
+/// With a filter, or an order of its own, the whole range is fetched first (RNG-8). An order of
+/// `None` with a target counts as no order of its own, and so its limit cuts in key order (RNG-9):
+/// the walk finds the first `limit` keys and one, and the greatest of these by the target is
+/// dropped.
 fn fetch_max(request: &RangeRequest<'_>, limit: usize) -> usize {
     let is_sorted = match (request.sort_order, request.sort_target) {
         (SortOrder::None, _) | (SortOrder::Ascend | SortOrder::Descend, SortTarget::Key) => false,

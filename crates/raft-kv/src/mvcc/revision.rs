@@ -1,7 +1,8 @@
 //! `Revision`, the store's logical clock, and `Version`, what a key was from one revision on.
 //!
 //! * A revision is one command that changed something; revisions have no gaps (REV-2).
-//! * A version never changes once it is written: the index, the history and frozen snapshots share it.
+//! * A version never changes once it is written: the index, the history and frozen snapshots share
+//!   it.
 //! * No puts is a tombstone: from here on the key does not exist.
 //!
 //! Read next: `index.rs` for the newest versions, `history.rs` for the others.
@@ -33,7 +34,8 @@ impl Revision {
     }
 }
 
-/// The number of a [`Change`](super::history::Change), counted from the start of this store's memory.
+/// The number of a [`Change`](super::history::Change), counted from the start of this store's
+/// memory.
 ///
 /// It is an address, known only inside: a store restored from a snapshot counts from zero again.
 pub(crate) type ChangeNumber = u64;

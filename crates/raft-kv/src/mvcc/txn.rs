@@ -2,10 +2,11 @@
 //!
 //! A transaction runs in three steps, and only the last one writes:
 //!
-//! 1. *Path*: all compares, also those of nested transactions, are evaluated against the state before
-//!    the transaction. The outcomes are noted in the order in which execution will ask for them.
-//! 2. *Check*: everything the state can refuse about the operations on the path. Any fault refuses the
-//!    whole transaction.
+//! 1. *Path*: all compares, also those of nested transactions, are evaluated against the state
+//!    before the transaction. The outcomes are noted in the order in which execution will ask for
+//!    them.
+//! 2. *Check*: everything the state can refuse about the operations on the path. Any fault refuses
+//!    the whole transaction.
 //! 3. *Execute*: cannot fail. All writes share one revision.
 //!
 //! Read next: `compact.rs`.
@@ -95,8 +96,8 @@ impl Mvcc {
 
     /// Checks the operations on the path against the state before the transaction.
     ///
-    /// `deleted_from` is the least key from which on an earlier operation deletes everything: the one
-    /// kind of deletion that a put may follow (TXN-7), and after it there is nothing to keep.
+    /// `deleted_from` is the least key from which on an earlier operation deletes everything: the
+    /// one kind of deletion that a put may follow (TXN-7), and after it there is nothing to keep.
     fn check_ops<'a>(
         &self,
         request: &'a TxnRequest<'a>,
