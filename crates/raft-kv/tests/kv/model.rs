@@ -1,10 +1,16 @@
-//! The naive store: a list of everything that ever happened, searched from the front for every question.
+//! The naive store: a list of everything that ever happened, searched from the front for every
+//! question.
 //!
 //! It shares the types of requests and answers with the store, and no code.
 
 use std::collections::BTreeMap;
 
-use raft_kv::*;
+use raft_kv::{
+    Answer, Command, CompactionResponse, Compare, CompareResult, CompareTarget, DeleteRangeRequest,
+    DeleteRangeResponse, Event, EventKind, KeyValue, PutRequest, PutResponse, RangeRequest,
+    RangeResponse, RequestError, RequestOp, Response, ResponseOp, SharedBytes, SortOrder,
+    SortTarget, TxnRequest, TxnResponse,
+};
 
 /// A change: revision, key, and what was put there.
 type Change = (i64, Vec<u8>, Option<Vec<u8>>);
@@ -16,8 +22,8 @@ pub(crate) struct Model {
     compacted: Option<i64>,
 }
 
-/// A write of a transaction, and which branches lead to it: the number of the nested transaction, and
-/// whether it succeeds.
+/// A write of a transaction, and which branches lead to it: the number of the nested transaction,
+/// and whether it succeeds.
 struct Write<'a> {
     branches: Vec<(usize, bool)>,
     put: Option<&'a [u8]>,

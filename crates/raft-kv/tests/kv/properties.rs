@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use raft_core::{EntryId, SnapshotSource, StateMachine};
-use raft_kv::*;
+use raft_kv::{
+    Answer, Command, KvStore, Query, RequestError, RequestOp, Response, ResponseOp, SharedStore,
+    TxnRequest, decode_answer, encode_answer,
+};
 
 use crate::model::Model;
 use crate::random::Random;

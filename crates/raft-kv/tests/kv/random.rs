@@ -1,6 +1,10 @@
-//! Random commands and queries from a seed: few keys, so that they meet; every option; some nonsense.
+//! Random commands and queries from a seed: few keys, so that they meet; every option; some
+//! nonsense.
 
-use raft_kv::*;
+use raft_kv::{
+    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest,
+    PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
+};
 
 /// A seeded generator (xorshift with a multiplier).
 pub(crate) struct Random(u64);
