@@ -324,6 +324,17 @@ impl RaftNode {
         self.finish();
     }
 
+    /// The transport did not even queue the [`Propose`] that carried these tickets: it was certainly
+    /// not delivered. They come back as [`Notice::Refused`].
+    pub fn handle_unsent(&mut self, now: Time, tickets: &[Ticket]) {
+        self.advance(now);
+        for ticket in tickets {
+            let forwarding = &mut self.state.common.forwarding;
+            forwarding.refused(*ticket, RefusedProposal::NotLeader, &mut self.out);
+        }
+        self.finish();
+    }
+
     /// A write is durable.
     ///
     /// # Panics

@@ -65,6 +65,11 @@ impl RaftState {
         &self.role
     }
 
+    /// The leader of the current term, if known.
+    pub fn leader(&self) -> Option<NodeId> {
+        self.role.leader(self.common.me.node)
+    }
+
     /// The membership in force (§6: the latest in the log).
     pub fn membership(&self) -> &Membership {
         &self.common.membership

@@ -1,5 +1,8 @@
 //! A group in memory elects, replicates, commits, reads and forwards: the shortest story of all.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+#![expect(clippy::type_complexity, reason = "the story is shorter than names for its parts")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -102,7 +105,7 @@ fn groups_of_every_size_elect_commit_answer_and_read() {
         for (i, id) in ids.iter().enumerate() {
             let node = group.nodes.get_mut(id).unwrap();
             let ticket = Ticket::new(100 + i as u64);
-            node.propose(group.now, Payload::command(vec![i as u8]), ticket).unwrap();
+            node.propose(group.now, Payload::command(vec![u8::try_from(i).unwrap()]), ticket).unwrap();
             node.read(group.now, Ticket::new(200 + i as u64)).unwrap();
         }
         group.settle();

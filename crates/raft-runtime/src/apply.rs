@@ -1,0 +1,111 @@
+//! The apply thread: committed entries into the state machine, answers to whoever waits.
+//!
+//! Answers leave from here, before the host is told: a caller need not wait for another thread.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use raft_core::{Apply, Halt, Index, Ticket};
+use raft_storage::{Answer, Applier, Query};
+
+use crate::host::{Event, PanicGuard};
+use crate::queue::Queue;
+use crate::shared::Shared;
+
+/// What the apply thread is asked to do.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Apply(Apply),
+    Read { index: Index, ticket: Ticket, query: Query },
+    Stop,
+}
+
+/// The apply thread as the host sees it.
+#[derive(Debug)]
+pub(crate) struct Application {
+    jobs: Arc<Queue<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+const IDLE: Duration = Duration::from_hours(1);
+
+impl Application {
+    pub(crate) fn start(
+        applier: Applier,
+        events: Arc<Queue<Event>>,
+        shared: Arc<Shared>,
+    ) -> std::io::Result<Self> {
+        let jobs = Arc::new(Queue::new());
+        let worker = Worker { applier, jobs: Arc::clone(&jobs), events, shared };
+        let builder = std::thread::Builder::new().name("raft-apply".into());
+        let thread = builder.spawn(move || worker.run())?;
+        Ok(Self { jobs, thread: Some(thread) })
+    }
+
+    pub(crate) fn submit(&self, job: Job) {
+        self.jobs.push(job);
+    }
+
+    /// Lets the thread finish what it has and drops the state machine.
+    pub(crate) fn stop(&mut self) {
+        self.jobs.push(Job::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    applier: Applier,
+    jobs: Arc<Queue<Job>>,
+    events: Arc<Queue<Event>>,
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let guard = PanicGuard::new("apply", Arc::clone(&self.events));
+        let mut jobs = Vec::new();
+        'stopped: loop {
+            self.jobs.take(&mut jobs, IDLE);
+            for job in jobs.drain(..) {
+                match self.work(job) {
+                    Ok(true) => {}
+                    Ok(false) => break 'stopped,
+                    Err(halt) => {
+                        self.events.push(Event::Halted(halt));
+                        break 'stopped;
+                    }
+                }
+            }
+        }
+        guard.disarm();
+    }
+
+    fn work(&mut self, job: Job) -> Result<bool, Halt> {
+        match job {
+            Job::Apply(apply) => {
+                let (applied, answers) = self.applier.apply(apply)?;
+                self.shared.applied.store(applied.last().index.get(), Ordering::Release);
+                self.answer(answers);
+                self.events.push(Event::Applied(applied));
+            }
+            Job::Read { index, ticket, query } => {
+                let answer = self.applier.read(index, ticket, query);
+                self.answer(answer.into_iter().collect());
+            }
+            Job::Stop => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn answer(&self, answers: Vec<Answer>) {
+        if !answers.is_empty() {
+            let answers = answers.into_iter().map(|answer| (answer.ticket, Ok(answer.bytes)));
+            self.shared.tickets.close(answers);
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The disk thread: writes batches, loads entries, and lets promises go.
+//!
+//! * One thread owns the storage. Jobs are done in the order they came.
+//! * All writes that wait are one batch: one sync, whatever their number.
+//! * Promises go straight to the transport: the host need not be woken for them.
+//! * An error is final. Nothing is retried; the host is told and the node stops.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use raft_core::{Envelope, GroupId, Load, Persist};
+use raft_net::Transport;
+use raft_storage::{Storage, StorageError, StorageStats, write};
+
+use crate::host::Event;
+use crate::queue::Queue;
+
+/// What the disk thread is asked to do.
+#[derive(Debug)]
+pub(crate) enum Job {
+    Write(GroupId, Persist),
+    Load(GroupId, Load),
+    Stop,
+}
+
+/// The disk thread as the host sees it.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    jobs: Queue<Job>,
+    writes: AtomicUsize,
+    stats: Mutex<StorageStats>,
+}
+
+/// Writes handed over and not yet done. Two: while one is synced the next one fills.
+const WRITES_MAX: usize = 2;
+
+/// Long enough that a wake-up without a job costs nothing.
+const IDLE: Duration = Duration::from_hours(1);
+
+impl Disk {
+    pub(crate) fn start(
+        storage: Box<dyn Storage>,
+        events: Arc<Queue<Event>>,
+        transport: Arc<dyn Transport>,
+    ) -> std::io::Result<Self> {
+        let stats = Mutex::new(storage.stats());
+        let (jobs, writes) = (Queue::new(), AtomicUsize::new(0));
+        let shared = Arc::new(Shared { jobs, writes, stats });
+        let worker = Worker { storage, shared: Arc::clone(&shared), events, transport };
+        let builder = std::thread::Builder::new().name("raft-disk".into());
+        let thread = builder.spawn(move || worker.run())?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Whether another write may be handed over: the others wait in the core, where they grow into
+    /// one.
+    pub(crate) fn has_room(&self) -> bool {
+        self.shared.writes.load(Ordering::Acquire) < WRITES_MAX
+    }
+
+    pub(crate) fn submit(&self, job: Job) {
+        if matches!(job, Job::Write(..)) {
+            self.shared.writes.fetch_add(1, Ordering::AcqRel);
+        }
+        self.shared.jobs.push(job);
+    }
+
+    pub(crate) fn stats(&self) -> StatsReader {
+        StatsReader(Arc::clone(&self.shared))
+    }
+
+    /// Lets the thread finish what it has and closes the storage.
+    pub(crate) fn stop(&mut self) {
+        self.shared.jobs.push(Job::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Reads what the storage counted, while the disk thread works.
+#[derive(Clone, Debug)]
+pub(crate) struct StatsReader(Arc<Shared>);
+
+impl StatsReader {
+    pub(crate) fn read(&self) -> StorageStats {
+        *self.0.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Worker {
+    storage: Box<dyn Storage>,
+    shared: Arc<Shared>,
+    events: Arc<Queue<Event>>,
+    transport: Arc<dyn Transport>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        let guard = crate::host::PanicGuard::new("disk", Arc::clone(&self.events));
+        let mut jobs = Vec::new();
+        loop {
+            self.shared.jobs.take(&mut jobs, IDLE);
+            match self.work(&mut jobs) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    self.events.push(Event::DiskFailed(Arc::new(error)));
+                    break;
+                }
+            }
+        }
+        guard.disarm();
+    }
+
+    /// Does everything that waits; `false` when asked to stop.
+    fn work(&mut self, jobs: &mut Vec<Job>) -> Result<bool, StorageError> {
+        let mut batch = Vec::new();
+        for job in jobs.drain(..) {
+            match job {
+                Job::Write(group, persist) => batch.push((group, persist)),
+                Job::Load(group, load) => {
+                    self.write(std::mem::take(&mut batch))?;
+                    let entries = self.storage.entries(group, load.range(), load.bytes_max())?;
+                    self.events.push(Event::Loaded(load.into_loaded(entries)));
+                }
+                Job::Stop => {
+                    self.write(batch)?;
+                    return Ok(false);
+                }
+            }
+        }
+        self.write(batch)?;
+        Ok(true)
+    }
+
+    fn write(&mut self, batch: Vec<(GroupId, Persist)>) -> Result<(), StorageError> {
+        let count = batch.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let written = write(&mut *self.storage, batch)?;
+        let mut receipts = Vec::with_capacity(count);
+        for written in written {
+            for message in written.promises {
+                // What cannot be sent is lost on the way; Raft asks again.
+                let _ = self.transport.send(Envelope { group: written.group, message });
+            }
+            receipts.push(Event::Persisted(written.persisted));
+        }
+        *self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.storage.stats();
+        self.shared.writes.fetch_sub(count, Ordering::AcqRel);
+        self.events.extend(receipts);
+        Ok(())
+    }
+}

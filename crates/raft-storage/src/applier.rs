@@ -1,0 +1,119 @@
+//! `Applier`: committed entries into the state machine, and reads that wait for them.
+//!
+//! * Entries are applied in order and once, each after its payload was compared with its seal.
+//! * A read is answered when everything up to its read index is applied, never before.
+//! * Every ticket leaves with an answer.
+//!
+//! The applier is the same code in production and in simulation; a host only gives it a thread.
+//! Read next: `raft_core::StateMachine`.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use raft_core::{Applied, Apply, EntryId, Halt, Index, PayloadKind, StateMachine, Ticket};
+
+/// A state machine with what waits for it.
+pub struct Applier {
+    machine: Box<dyn StateMachine>,
+    applied: EntryId,
+    waiting: BTreeMap<Index, Vec<(Ticket, Query)>>,
+}
+
+/// What a read asks once its index is applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// A question for [`StateMachine::query`].
+    Ask(Bytes),
+    /// Nothing: the caller reads the shared state itself.
+    Barrier,
+}
+
+/// What became of a ticket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The caller's mark.
+    pub ticket: Ticket,
+    /// For a proposal its entry; for a read the last entry applied before it was answered.
+    pub id: EntryId,
+    /// The answer of the state machine; empty for a barrier.
+    pub bytes: Bytes,
+}
+
+impl Applier {
+    /// An applier in front of a state machine that holds everything up to its
+    /// [`applied`](StateMachine::applied) entry.
+    pub fn new(machine: impl StateMachine) -> Self {
+        let applied = machine.applied();
+        Self { machine: Box::new(machine), applied, waiting: BTreeMap::new() }
+    }
+
+    /// The last entry inside the state machine.
+    pub const fn applied(&self) -> EntryId {
+        self.applied
+    }
+
+    /// A hash of the whole state, if the state machine has one.
+    pub fn digest(&self) -> Option<u64> {
+        self.machine.digest()
+    }
+
+    /// Applies committed entries and answers whoever waited for them.
+    ///
+    /// # Errors
+    ///
+    /// [`Halt`] if the state machine cannot go on, or if a payload is not what was sealed.
+    ///
+    /// # Panics
+    ///
+    /// If the entries do not follow what was applied before: the host mixed up its jobs.
+    pub fn apply(&mut self, apply: Apply) -> Result<(Applied, Vec<Answer>), Halt> {
+        let mut answers = Vec::with_capacity(apply.tickets().len());
+        let mut tickets = apply.tickets().iter().peekable();
+        for entry in apply.entries() {
+            let id = entry.id;
+            let ticket = tickets.next_if(|(index, _)| *index == id.index).map(|(_, ticket)| *ticket);
+            let mut bytes = Bytes::new();
+            if id.index > self.applied.index {
+                assert!(id.index == self.applied.index.next(), "entries are applied without gaps");
+                if !entry.payload.verify() {
+                    let reason = format!("the payload of entry {id} is not what was sealed");
+                    return Err(Halt::new(reason));
+                }
+                if entry.payload.kind() == PayloadKind::Command {
+                    bytes = self.machine.apply(id, entry.payload.bytes())?;
+                }
+                self.applied = id;
+            }
+            answers.extend(ticket.map(|ticket| Answer { ticket, id, bytes }));
+        }
+        self.answer_reads(&mut answers);
+        Ok((apply.into_applied(), answers))
+    }
+
+    /// Answers a read, now or once `index` is applied.
+    pub fn read(&mut self, index: Index, ticket: Ticket, query: Query) -> Option<Answer> {
+        if index > self.applied.index {
+            self.waiting.entry(index).or_default().push((ticket, query));
+            return None;
+        }
+        Some(self.answer(ticket, &query))
+    }
+
+    fn answer_reads(&mut self, answers: &mut Vec<Answer>) {
+        while let Some(first) = self.waiting.first_entry()
+            && *first.key() <= self.applied.index
+        {
+            for (ticket, query) in first.remove() {
+                answers.push(self.answer(ticket, &query));
+            }
+        }
+    }
+
+    fn answer(&self, ticket: Ticket, query: &Query) -> Answer {
+        let bytes = match query {
+            Query::Ask(query) => self.machine.query(query),
+            Query::Barrier => Bytes::new(),
+        };
+        Answer { ticket, id: self.applied, bytes }
+    }
+}
