@@ -11,12 +11,15 @@
 //!   incarnations and versions, and a [`Refusal`] names both sides and the remedy.
 //! * **Bounds in bytes everywhere**, and a slow peer slows nobody but itself.
 //!
-//! Read next: `transport.rs`, the trait; then `inbox.rs`, `hello.rs`, `loopback.rs`.
+//! Read next: `transport.rs`, the trait; then `inbox.rs`, `hello.rs`, `loopback.rs`, and `frame.rs` with
+//! `tcp.rs` for production.
 
+mod frame;
 mod hello;
 mod inbox;
 mod loopback;
 mod stats;
+mod tcp;
 mod transport;
 
 pub use self::hello::{Refusal, RefusalCode, Strangers, VersionRange};
@@ -25,4 +28,5 @@ pub use self::loopback::{Loopback, LoopbackTransport};
 pub use self::stats::{
     Dropped, Fault, Faults, NetStats, PeerStats, RefusalCount, RoundTrips, Traffic,
 };
+pub use self::tcp::{TcpConfig, TcpTransport};
 pub use self::transport::{NetError, PeerAddress, Roster, SendError, Transport};

@@ -107,6 +107,8 @@ impl RefusalCount {
 pub enum Fault {
     /// The first bytes are not those of this protocol.
     NotRaft,
+    /// The connection ended inside the handshake.
+    Truncated,
     /// Nothing was said for too long.
     Silent,
     /// A frame of a version that was not agreed on.
@@ -125,8 +127,9 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NotRaft,
+        Self::Truncated,
         Self::Silent,
         Self::Version,
         Self::Checksum,
@@ -140,6 +143,7 @@ impl Fault {
     pub const fn name(self) -> &'static str {
         match self {
             Self::NotRaft => "not_raft",
+            Self::Truncated => "truncated",
             Self::Silent => "silent",
             Self::Version => "version",
             Self::Checksum => "checksum",
@@ -164,6 +168,10 @@ impl Faults {
     /// How often any.
     pub fn total(&self) -> u64 {
         self.0.iter().sum()
+    }
+
+    pub(crate) const fn add(&mut self, fault: Fault) {
+        self.0[fault as usize] += 1;
     }
 }
 
@@ -198,8 +206,7 @@ impl RoundTrips {
         None
     }
 
-    #[cfg(test)]
-    fn add(&mut self, round_trip: Duration) {
+    pub(crate) fn add(&mut self, round_trip: Duration) {
         let micros = u64::try_from(round_trip.as_micros()).unwrap_or(u64::MAX);
         let bucket = (u64::BITS - micros.leading_zeros()) as usize;
         self.0[bucket.min(Self::BUCKETS - 1)] += 1;

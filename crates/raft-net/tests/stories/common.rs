@@ -84,6 +84,16 @@ impl Arrivals {
     }
 }
 
+/// Returns once this is so.
+pub(crate) async fn eventually(mut is_so: impl FnMut() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it is so in time");
+}
+
 pub(crate) fn node(id: u64) -> NodeId {
     NodeId::new(id).expect("node ids begin at one")
 }
@@ -130,4 +140,25 @@ pub(crate) fn number(message: &Message) -> u64 {
         panic!("not one of ours: {}", message.body.name());
     };
     request.slice.prev().index.get()
+}
+
+/// Numbers from a seed: a failure can be repeated.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: usize) -> usize {
+        let number = self.next() % u64::try_from(end).expect("a small number");
+        usize::try_from(number).expect("below a small number")
+    }
+
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        (0..len).map(|_| self.next().to_le_bytes()[0]).collect()
+    }
 }
