@@ -71,7 +71,8 @@ impl Applier {
         let mut tickets = apply.tickets().iter().peekable();
         for entry in apply.entries() {
             let id = entry.id;
-            let ticket = tickets.next_if(|(index, _)| *index == id.index).map(|(_, ticket)| *ticket);
+            let ticket =
+                tickets.next_if(|(index, _)| *index == id.index).map(|(_, ticket)| *ticket);
             let mut bytes = Bytes::new();
             if id.index > self.applied.index {
                 assert!(id.index == self.applied.index.next(), "entries are applied without gaps");

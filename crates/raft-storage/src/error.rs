@@ -73,14 +73,24 @@ pub enum StorageError {
         /// The unknown bits.
         bits: u32,
     },
+    /// A batch holds a kind of record that this code does not know and must not skip. Start the
+    /// version that wrote it.
+    UnknownRecord {
+        /// The file.
+        path: PathBuf,
+        /// Where its batch begins.
+        offset: u64,
+        /// The kind.
+        kind: u8,
+    },
     /// The disk, or a file on it, belongs to another node, another cluster or an earlier life.
     Foreign {
         /// The data directory or the file.
         path: PathBuf,
         /// Whose it is.
-        found: Identity,
+        found: Box<Identity>,
         /// Whose it should be.
-        expected: Identity,
+        expected: Box<Identity>,
     },
     /// A directory of ours holds something that is none of our files.
     StrangeFile {
@@ -160,7 +170,7 @@ impl StorageError {
 }
 
 /// Whether no room or no quota is left.
-pub(crate) fn is_full(error: &io::Error) -> bool {
+fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
@@ -203,6 +213,12 @@ impl fmt::Display for StorageError {
                  that wrote it",
                 path.display()
             ),
+            Self::UnknownRecord { path, offset, kind } => write!(
+                f,
+                "{}: the batch at byte {offset} has a record of kind {kind}, which this code does \
+                 not know; start the version that wrote it",
+                path.display()
+            ),
             Self::Foreign { path, found, expected } => write!(
                 f,
                 "{}: belongs to node {found}, but should belong to node {expected}",
@@ -233,6 +249,7 @@ impl std::error::Error for StorageError {
             | Self::MissingSuper { .. }
             | Self::UnknownVersion { .. }
             | Self::UnknownFeatures { .. }
+            | Self::UnknownRecord { .. }
             | Self::Foreign { .. }
             | Self::StrangeFile { .. }
             | Self::Uninitialized

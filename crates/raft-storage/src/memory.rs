@@ -98,7 +98,7 @@ impl MemoryGroup {
         }
         self.trim();
         for entry in persist.entries() {
-            self.replay.append(entry.id, &entry.payload)?;
+            self.replay.append(entry.id, Some(&entry.payload))?;
             self.entries.push_back(entry.clone());
         }
         self.replay.set_hard_state(persist.hard_state())
@@ -126,7 +126,8 @@ impl Storage for MemoryStorage {
         if held == identity {
             return Ok(());
         }
-        Err(StorageError::Foreign { path: "memory".into(), found: held, expected: identity })
+        let (found, expected) = (Box::new(held), Box::new(identity));
+        Err(StorageError::Foreign { path: "memory".into(), found, expected })
     }
 
     fn restore(&mut self, group: GroupId) -> Result<Restored, StorageError> {

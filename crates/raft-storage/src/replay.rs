@@ -119,11 +119,16 @@ impl Replay {
         Ok(())
     }
 
-    /// Appends an entry.
-    pub(crate) fn append(&mut self, id: EntryId, payload: &Payload) -> Result<(), RuleError> {
+    /// Appends an entry. Its payload is asked for only if it may carry a membership.
+    pub(crate) fn append(
+        &mut self,
+        id: EntryId,
+        payload: Option<&Payload>,
+    ) -> Result<(), RuleError> {
         self.check(id.index == self.last.index.next(), "indexes have no gaps", id)?;
         self.check(id.term >= self.last.term, "terms never fall", id)?;
-        if payload.kind() == PayloadKind::Membership {
+        let payload = payload.filter(|payload| payload.kind() == PayloadKind::Membership);
+        if let Some(payload) = payload {
             let membership = decode_membership(payload.bytes().clone()).ok();
             self.check(membership.is_some(), "a membership entry carries a membership", id)?;
             self.memberships.extend(membership.map(|membership| membership.brought_by(id)));

@@ -1,0 +1,132 @@
+//! `SUPER`: whose disk this is, and how far the WAL surely went.
+//!
+//! * Four copies, written two by two with a sync between, so that two are whole at any time.
+//! * Its facts only ever grow; a reader takes the highest valid copy.
+//! * Never needed to find the log, only to notice that a part of it is missing.
+//!
+//! Read next: `checkpoint.rs`.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+
+use bytes::BufMut;
+use crc_fast::crc32_iscsi;
+use raft_core::Identity;
+
+use super::record::{u32_at, u64_at, u128_at};
+use super::segment::{FORMAT_VERSION, check_version, read_exact, take_identity, write_all};
+use crate::disk::DiskFile;
+use crate::{Corruption, StorageError};
+
+const MAGIC: [u8; 8] = *b"RAFTSUP\n";
+
+/// Distance of the copies. Each copy names it, so that a later version may need more room.
+const STRIDE: u64 = 4096;
+
+const COPIES: u64 = 4;
+
+/// Bytes of a copy before its checksum: the fixed part and one stream.
+const FACTS_BYTES: usize = 112;
+
+/// The node's facts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Super {
+    pub(super) identity: Identity,
+    /// Numbers the updates; the highest valid copy counts.
+    pub(super) update: u64,
+    /// The boot in which the newest segment was begun; zero if unknown.
+    pub(super) boot_id: u128,
+    /// Whether the storage was closed, not cut off.
+    pub(super) clean: bool,
+    /// The newest segment that surely exists; zero before the first.
+    pub(super) newest_seq: u64,
+    /// Batches up to this number are durable.
+    pub(super) durable_lsn: u64,
+}
+
+impl Super {
+    pub(super) const fn blank(identity: Identity) -> Self {
+        Self { identity, update: 1, boot_id: 0, clean: true, newest_seq: 0, durable_lsn: 0 }
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(FACTS_BYTES + 4);
+        out.put_slice(&MAGIC);
+        out.put_u16_le(FORMAT_VERSION);
+        out.put_u16_le(FORMAT_VERSION);
+        out.put_u32_le(0);
+        out.put_u128_le(self.identity.cluster.get());
+        out.put_u128_le(self.identity.peer.incarnation.get());
+        out.put_u64_le(self.identity.peer.node.get());
+        out.put_u64_le(self.update);
+        out.put_u128_le(self.boot_id);
+        out.put_u8(u8::from(self.clean));
+        out.put_u8(STRIDE.trailing_zeros().to_le_bytes()[0]);
+        out.put_u16_le(1); // streams
+        out.put_u32_le(0); // groups
+        out.put_u64_le(self.newest_seq);
+        out.put_u64_le(self.durable_lsn);
+        out.put_u64_le(0); // no hard states here, so they include no batch
+        debug_assert_eq!(out.len(), FACTS_BYTES, "the drawing in docs/WAL_FORMAT.md");
+        let crc = crc32_iscsi(&out);
+        out.put_u32_le(crc);
+        out
+    }
+
+    fn decode(copy: &[u8]) -> Option<Self> {
+        let valid = copy.starts_with(&MAGIC)
+            && crc32_iscsi(&copy[..FACTS_BYTES]) == u32_at(copy, FACTS_BYTES);
+        if !valid {
+            return None;
+        }
+        Some(Self {
+            identity: take_identity(copy, 16)?,
+            update: u64_at(copy, 56),
+            boot_id: u128_at(copy, 64),
+            clean: copy[80] & 1 == 1,
+            newest_seq: u64_at(copy, 88),
+            durable_lsn: u64_at(copy, 96),
+        })
+    }
+
+    /// The highest valid copy.
+    pub(super) fn read(file: &dyn DiskFile, path: &Path) -> Result<Self, StorageError> {
+        let io = |error| StorageError::io("read", path, error);
+        let mut best: Option<Self> = None;
+        let mut copy = vec![0; FACTS_BYTES + 4];
+        for number in 0..COPIES {
+            read_exact(file, &mut copy, number * STRIDE).map_err(io)?;
+            // A later version may keep its checksum elsewhere: look at the version first.
+            if copy.starts_with(&MAGIC) {
+                check_version(path, &copy)?;
+            }
+            let found = Self::decode(&copy);
+            if found.is_some_and(|found| best.is_none_or(|best| found.update > best.update)) {
+                best = found;
+            }
+        }
+        best.ok_or_else(|| {
+            StorageError::Corrupt(Box::new(Corruption {
+                path: path.into(),
+                offset: 0,
+                what: "all four copies",
+                expected: "one with a matching checksum".into(),
+                found: "none".into(),
+                proof: "two copies are whole at any time",
+                lost: Vec::new(),
+            }))
+        })
+    }
+
+    /// Writes all copies, two by two.
+    pub(super) fn write(&self, file: &mut dyn DiskFile) -> io::Result<()> {
+        let copy = self.encode();
+        for pair in [[0, 1], [2, 3]] {
+            for number in pair {
+                write_all(file, &mut [IoSlice::new(&copy)], number * STRIDE)?;
+            }
+            file.sync_data()?;
+        }
+        Ok(())
+    }
+}
