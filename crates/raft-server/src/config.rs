@@ -26,6 +26,9 @@ pub use url::Url;
 /// The version of etcd whose API this server speaks. Clients parse it and choose features by it.
 pub const ETCD_VERSION: &str = "3.6.14";
 
+/// The version of the stored data and of the cluster, as etcd would name it.
+pub const STORAGE_VERSION: &str = "3.6.0";
+
 /// The version of this product.
 pub const PRODUCT_VERSION: &str = env!("CARGO_PKG_VERSION");
 

@@ -12,14 +12,27 @@
 //! assert_eq!(config.data_dir.to_str(), Some("n1.etcd"), "defaults are etcd's");
 //! ```
 //!
-//! **Map.** [`config`] reads flags and variables, [`identity`] computes ids, [`logging`] sets up
-//! logs, [`http`] answers probes, [`metrics`] counts.
+//! **Map.** [`command`] reads the command line. Serving: [`config`], [`identity`], [`logging`],
+//! [`http`], [`metrics`], [`shutdown`]. Trying out: [`dev`] runs a cluster on this machine; it
+//! stands on [`cluster`], which supervises child processes.
 //!
 //! **Caveats.** TLS, users and roles are not supported yet; a flag that asks for them is refused.
 
+pub mod api;
+pub mod clock;
+pub mod cluster;
+pub mod command;
 pub mod config;
+pub mod convert;
+pub mod counted;
+pub mod dev;
 pub mod flags;
+pub mod grpc;
 pub mod http;
 pub mod identity;
 pub mod logging;
+pub mod machine;
+pub mod member;
 pub mod metrics;
+pub mod server;
+pub mod shutdown;

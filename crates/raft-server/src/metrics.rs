@@ -108,7 +108,7 @@ families! {
         "The total number of each kind of health check.";
 
     // The disk.
-    wal_fsync_seconds: Histogram = Histogram::exponential(0.001, 2.0, 14),
+    wal_fsync_seconds: Histogram = Histogram::with_bounds(sync_bounds()),
         "etcd_disk_wal_fsync_duration_seconds",
         "The latency distributions of syncs of the write-ahead log.";
     wal_write_seconds: Histogram = Histogram::exponential(0.001, 2.0, 14),
@@ -205,6 +205,11 @@ impl Metrics {
             }
         }
     }
+}
+
+/// The storage counts its syncs itself, in these buckets.
+fn sync_bounds() -> Vec<f64> {
+    raft_runtime::SYNC_BUCKETS.iter().map(std::time::Duration::as_secs_f64).collect()
 }
 
 impl Default for Metrics {

@@ -140,6 +140,15 @@ impl Histogram {
         add_float(&self.sum, value);
     }
 
+    /// Takes over what was counted elsewhere with the same bounds: one count per bound and one for
+    /// infinity, not cumulative, and the sum of all observations.
+    pub fn take_over(&self, counts: &[u64], sum: f64) {
+        for (mine, theirs) in self.counts.iter().zip(counts) {
+            mine.store(*theirs, Ordering::Relaxed);
+        }
+        self.sum.store(sum.to_bits(), Ordering::Relaxed);
+    }
+
     /// Counts one duration, in seconds.
     pub fn observe_duration(&self, duration: Duration) {
         self.observe(duration.as_secs_f64());

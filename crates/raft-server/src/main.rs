@@ -1,0 +1,48 @@
+//! The program `raftd`: reads its command line and does what it says.
+//!
+//! Everything else is in the library. Read next: `command.rs`.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use raft_server::command::Command;
+use raft_server::config::Config;
+use raft_server::{dev, logging};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> =
+        std::env::args_os().skip(1).map(|text| text.to_string_lossy().into_owned()).collect();
+    let environment: Vec<(String, String)> = std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
+        .collect();
+    match Command::parse(&arguments, &environment) {
+        Ok(Command::Serve(config)) => serve(&config),
+        Ok(Command::Dev(options)) => dev::run(&options),
+        Ok(Command::Print(text)) => print(&text),
+        Err(error) => {
+            for violation in &error.violations {
+                // A closed stderr leaves the exit status to tell.
+                _ = writeln!(io::stderr(), "raftd: {violation}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Is a member until it is told to stop.
+fn serve(config: &Config) -> ExitCode {
+    logging::start(config.log_level, config.log_format);
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    // The server itself is wired in here.
+    tracing::error!("this build of raftd cannot serve: the server is not part of it yet");
+    ExitCode::FAILURE
+}
+
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,227 @@
+//! `Member`: this node as the API sees it. Proposes, reads, and fills headers.
+//!
+//! * Every member answers every request: a follower's proposals go to the leader inside the
+//!   protocol, and its answers come from its own store (no client sees a redirect).
+//! * A linearizable read waits for its read index and then reads the local store.
+//!
+//! Read next: `api/kv.rs`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_api::EtcdError;
+use raft_api::etcdserverpb::{self as pb, ResponseHeader};
+use raft_api::tonic::Status;
+use raft_kv::{Command, Limits, Response, SharedStore, decode_answer};
+use raft_runtime::{Consistency, NodeId, Raft, ReadError, RoleName, StorageStats, WriteError};
+
+use crate::config::Config;
+use crate::convert;
+use crate::machine::{Announced, announcement};
+use crate::metrics::{Gauge, Metrics};
+
+/// A running member.
+#[derive(Debug)]
+pub struct Member {
+    /// The handle on the node.
+    pub raft: Raft,
+    /// The local store, for reads.
+    pub store: SharedStore,
+    /// What members told about themselves.
+    pub announced: Announced,
+    /// Everything measured.
+    pub metrics: Arc<Metrics>,
+    /// The settings.
+    pub config: Config,
+    /// The cluster as etcd's clients see it.
+    pub cluster_id: u64,
+}
+
+impl Member {
+    /// The id of this member.
+    pub fn id(&self) -> u64 {
+        self.raft.id().get()
+    }
+
+    /// The header of an answer at a revision (REV-6, REV-7).
+    pub fn header(&self, revision: i64) -> Option<ResponseHeader> {
+        Some(ResponseHeader {
+            cluster_id: self.cluster_id,
+            member_id: self.id(),
+            revision,
+            raft_term: self.raft.term().get(),
+        })
+    }
+
+    /// What a request may ask for.
+    pub fn limits(&self) -> Limits {
+        Limits { max_txn_ops: self.config.max_txn_ops }
+    }
+
+    /// Puts a validated command into the log and returns the store's answer.
+    ///
+    /// # Errors
+    ///
+    /// In etcd's codes and words; [`EtcdError::is_ambiguous`] tells which leave the outcome open.
+    pub async fn propose(&self, command: &Command<'_>) -> Result<Response, Status> {
+        let bytes = Bytes::from(command.encode());
+        if bytes.len() as u64 > self.config.max_request_bytes {
+            return Err(EtcdError::RequestTooLarge.into());
+        }
+        let answer = self.raft.propose(bytes).await.map_err(|error| write_refused(&error))?;
+        let answer = decode_answer(&answer)
+            .map_err(|error| Status::internal(format!("etcdserver: answer: {error}")))?;
+        answer.map_err(|error| convert::refused(&error))
+    }
+
+    /// Waits until the local store may be read linearizably.
+    ///
+    /// # Errors
+    ///
+    /// In etcd's codes and words.
+    pub async fn linearizable(&self) -> Result<(), Status> {
+        match self.raft.barrier(Consistency::Linearizable).await {
+            Ok(_) => Ok(()),
+            Err(error) => {
+                self.metrics.read_indexes_failed.inc();
+                Err(read_refused(&error))
+            }
+        }
+    }
+
+    /// The members as clients see them: who belongs comes from the membership, names and URLs from
+    /// what each told, and before that from `--initial-cluster`.
+    pub fn members(&self) -> Vec<pb::Member> {
+        let membership = self.raft.metrics().status().membership;
+        let configured: BTreeMap<u64, (&String, &Vec<crate::config::Url>)> = self
+            .config
+            .initial_member_ids()
+            .into_iter()
+            .filter_map(|(name, id)| {
+                let (name, urls) = self.config.initial_cluster.get_key_value(&name)?;
+                Some((id.get(), (name, urls)))
+            })
+            .collect();
+        let known = membership.members().iter().map(|(node, _)| {
+            let id = node.get();
+            let mut member = self.announced.get(id).unwrap_or_else(|| pb::Member {
+                id,
+                peer_urls: configured
+                    .get(&id)
+                    .map(|(_, urls)| urls.iter().map(ToString::to_string).collect())
+                    .unwrap_or_default(),
+                ..pb::Member::default()
+            });
+            member.is_learner = !membership.is_voter(*node);
+            member
+        });
+        known.collect()
+    }
+
+    /// Tells the cluster this member's name and URLs, until it is in the log or the node stops.
+    pub async fn announce(&self) {
+        let urls = |urls: &[crate::config::Url]| urls.iter().map(ToString::to_string).collect();
+        let me = pb::Member {
+            id: self.id(),
+            name: self.config.name.clone(),
+            peer_urls: urls(&self.config.initial_advertise_peer_urls),
+            client_urls: urls(&self.config.advertise_client_urls),
+            is_learner: false,
+        };
+        // What is already known needs no entry; to know that, this member must have caught up.
+        while self.raft.barrier(Consistency::Linearizable).await != Err(ReadError::Stopped) {
+            if self.announced.get(me.id).as_ref() == Some(&me) {
+                return;
+            }
+            match self.raft.propose(announcement(&me)).await {
+                Ok(_) | Err(WriteError::Stopped { .. }) => return,
+                Err(error) => tracing::warn!(%error, "this member could not announce itself yet"),
+            }
+        }
+    }
+
+    /// Brings the gauges up to date, before they are shown.
+    pub fn refresh_metrics(&self) {
+        let measured = self.raft.metrics();
+        let status = measured.status();
+        let metrics = &self.metrics;
+        metrics.has_leader.set_flag(status.leader.is_some());
+        metrics.is_leader.set_flag(status.role == RoleName::Leader);
+        metrics.is_learner.set_flag(status.role == RoleName::Learner);
+        metrics.leader_changes.raise_to(status.counters.leader_changes);
+        metrics.proposals_committed.set_count(self.raft.commit_index().get());
+        metrics.proposals_applied.set_count(self.raft.applied_index().get());
+        metrics.proposals_pending.set_count(measured.waiting() as u64);
+        metrics.proposals_failed.raise_to(status.counters.proposals_failed);
+        metrics.server_id.at(&[&format!("{:x}", self.id())]).set(1.0);
+        self.refresh_disk(&measured.storage());
+        self.refresh_network(&measured.network());
+        let store = self.store.stats();
+        metrics.db_bytes.set_count(store.bytes);
+        metrics.db_in_use_bytes.set_count(store.bytes);
+        metrics.keys.set_count(store.keys);
+        set_signed(&metrics.current_revision, store.revision);
+        set_signed(&metrics.compact_revision, store.compacted_revision);
+    }
+
+    fn refresh_disk(&self, storage: &StorageStats) {
+        let sync = storage.sync;
+        self.metrics.wal_fsync_seconds.take_over(&sync.buckets, sync.total.as_secs_f64());
+        self.metrics.wal_write_bytes.set_count(storage.bytes_written);
+    }
+
+    fn refresh_network(&self, network: &raft_runtime::NetStats) {
+        let metrics = &self.metrics;
+        let me = format!("{:x}", self.id());
+        for (node, peer) in &network.peers {
+            let node = format!("{:x}", node.get());
+            metrics.peer_sent_bytes.at(&[&node]).raise_to(peer.sent.bytes);
+            metrics.peer_received_bytes.at(&[&node]).raise_to(peer.received.bytes);
+            let dropped = peer.dropped;
+            let lost = dropped.full + dropped.down + dropped.too_large + dropped.broken;
+            metrics.peer_sent_failures.at(&[&node]).raise_to(lost);
+            metrics.active_peers.at(&[&me, &node]).set_flag(peer.is_connected);
+        }
+    }
+
+    /// The leader's member id; zero if none is known.
+    pub fn leader(&self) -> u64 {
+        self.raft.leader().map_or(0, NodeId::get)
+    }
+
+    /// How long a health check may take.
+    pub fn check_timeout(&self) -> Duration {
+        Duration::from_secs(5) + 2 * self.config.election_timeout
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]
+fn set_signed(gauge: &Gauge, value: i64) {
+    gauge.set(value as f64);
+}
+
+/// A write that has no answer, in etcd's words.
+fn write_refused(error: &WriteError) -> Status {
+    let known = match error {
+        WriteError::NoLeader | WriteError::NotLeader { .. } => EtcdError::NoLeader,
+        WriteError::TooLarge { .. } => EtcdError::RequestTooLarge,
+        WriteError::Overloaded => EtcdError::TooManyRequests,
+        WriteError::Dropped => EtcdError::TimeoutDueToLeaderFail,
+        WriteError::Stopped { .. } => EtcdError::Stopped,
+        WriteError::TimedOut { .. } | _ => EtcdError::Timeout,
+    };
+    known.into()
+}
+
+/// A read that has no answer, in etcd's words.
+fn read_refused(error: &ReadError) -> Status {
+    let known = match error {
+        ReadError::NoLeader => EtcdError::NoLeader,
+        ReadError::Overloaded => EtcdError::TooManyRequests,
+        ReadError::Stopped => EtcdError::Stopped,
+        ReadError::TimedOut { .. } | _ => EtcdError::Timeout,
+    };
+    known.into()
+}

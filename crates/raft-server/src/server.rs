@@ -1,0 +1,251 @@
+//! Puts a member together and serves its clients until it stops.
+//!
+//! Order of the start: disk, node and peers, then the client ports; `ready to serve client requests`
+//! is logged when a request would be answered. Read next: `member.rs`, `grpc.rs`.
+
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use raft_kv::SharedStore;
+use raft_runtime::{
+    ClusterId, FileStorage, Halted, Host, Limits, Member as RaftMember, NodeId, Raft, RaftConfig,
+    StartError, StorageError, TcpConfig, TcpTransport,
+};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::config::{Config, ETCD_VERSION, PRODUCT_VERSION};
+use crate::counted::Counted;
+use crate::grpc::Router;
+use crate::machine::{Announced, Machine};
+use crate::member::Member;
+use crate::metrics::Metrics;
+
+/// Why a member could not start or had to stop.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// The data directory cannot be used.
+    Storage {
+        /// The directory.
+        path: String,
+        /// What is wrong with it.
+        source: Box<StorageError>,
+    },
+    /// The node could not start.
+    Start(Box<StartError>),
+    /// A client port could not be opened.
+    Listen {
+        /// The address.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The node stopped by itself.
+    Halted(Halted),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage { path, .. } => write!(f, "data directory {path}"),
+            Self::Start(_) => f.write_str("this member cannot start"),
+            Self::Listen { address, .. } => write!(f, "cannot listen for clients at {address}"),
+            Self::Halted(_) => f.write_str("this member stopped"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Storage { source, .. } => Some(source),
+            Self::Start(source) => Some(source),
+            Self::Listen { source, .. } => Some(source),
+            Self::Halted(source) => Some(source),
+        }
+    }
+}
+
+/// How long clients' calls may go on after a stop was asked for.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Serves until `stop` resolves or the node stops by itself.
+///
+/// # Errors
+///
+/// [`ServeError`] says what to do; nothing on disk is lost.
+pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    tracing::info!(
+        version = PRODUCT_VERSION,
+        etcd_version = ETCD_VERSION,
+        name = config.name,
+        member = %format_args!("{:x}", config.member_id().get()),
+        cluster = %format_args!("{:x}", config.cluster_id()),
+        data_dir = %config.data_dir.display(),
+        sync = "full",
+        "starting"
+    );
+    let (member, host) = start_node(config)?;
+    let mut listeners = Vec::new();
+    for url in &member.config.listen_client_urls {
+        let address = url.authority();
+        let listener = TcpListener::bind(&address).await;
+        listeners.push(listener.map_err(|source| ServeError::Listen { address, source })?);
+    }
+    let (stopping, stopped) = watch::channel(false);
+    let router = Router::new(Arc::clone(&member));
+    let mut doors = tokio::task::JoinSet::new();
+    for listener in listeners {
+        doors.spawn(accept(listener, router.clone(), stopped.clone()));
+    }
+    let ready = tokio::spawn(get_ready(Arc::clone(&member)));
+    let raft = member.raft.clone();
+    let halted = tokio::select! {
+        () = stop => None,
+        halted = host.run() => Some(halted),
+    };
+    tracing::info!("stopping");
+    ready.abort();
+    stopping.send_replace(true);
+    let drained = async { while doors.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_TIME_MAX, drained).await.is_err() {
+        tracing::warn!("some clients were still connected");
+    }
+    raft.shutdown().await;
+    tracing::info!("stopped");
+    halted.unwrap_or(Ok(())).map_err(ServeError::Halted)
+}
+
+/// Opens the disk, recovers the node and connects to its peers.
+fn start_node(config: Config) -> Result<(Arc<Member>, Host), ServeError> {
+    let path = config.data_dir.display().to_string();
+    let storage = FileStorage::open(&config.data_dir)
+        .map_err(|error| ServeError::Storage { path, source: Box::new(error) })?;
+    let peers = config.listen_peer_urls.first();
+    let listen = peers.map_or_else(|| "127.0.0.1:2380".to_owned(), crate::config::Url::authority);
+    let transport = TcpTransport::new(TcpConfig {
+        strangers: raft_runtime::Strangers::Refuse,
+        ..TcpConfig::listening(listen)
+    });
+    let machine = Machine { store: SharedStore::new(), announced: Announced::default() };
+    let (store, announced) = (machine.store.clone(), machine.announced.clone());
+    let host = Raft::builder(raft_config(&config))
+        .storage(storage)
+        .state_machine(machine)
+        .transport(transport)
+        .operation_timeout(Duration::from_secs(5) + 2 * config.election_timeout)
+        .build()
+        .map_err(|error| ServeError::Start(Box::new(error)))?;
+    let cluster_id = config.cluster_id();
+    let (raft, metrics) = (host.handle(), Arc::new(Metrics::new()));
+    let member = Member { raft, store, announced, metrics, config, cluster_id };
+    Ok((Arc::new(member), host))
+}
+
+/// The settings of Raft for these settings of a member.
+fn raft_config(config: &Config) -> RaftConfig {
+    let members = config.initial_member_ids().into_iter().filter_map(|(name, id)| {
+        let node = NodeId::new(id.get())?;
+        let address = config.initial_cluster.get(&name)?.first()?.authority();
+        Some((node, RaftMember { address: address.into(), incarnation: None }))
+    });
+    let limits = Limits {
+        // A command is a request with a few bytes around it.
+        command_bytes_max: config.max_request_bytes.saturating_add(64 << 10),
+        ..Limits::default()
+    };
+    RaftConfig::new(config.member_id().get(), Vec::new())
+        .with_members(members.collect())
+        .with_cluster_id(ClusterId::new(u128::from(config.cluster_id())))
+        .with_heartbeat_interval(config.heartbeat_interval)
+        .with_election_timeout(config.election_timeout, 2 * config.election_timeout)
+        .with_limits(limits)
+}
+
+/// Announces this member and says when it serves: a leader is known, the log is applied.
+async fn get_ready(member: Arc<Member>) {
+    member.announce().await;
+    let urls: Vec<_> = member.config.listen_client_urls.iter().map(ToString::to_string).collect();
+    tracing::info!(client_urls = urls.join(","), "ready to serve client requests");
+}
+
+/// Accepts clients until asked to stop, then waits for their calls to end.
+async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                connections.spawn(serve_client(stream, from, router.clone(), stopped.clone()));
+            }
+            Err(error) => {
+                // Mostly too many open files: others must close some first.
+                tracing::warn!(%error, "a client could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// The pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Flow control: enough that large ranges are not throttled by windows.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// Streams a client may reset before they were answered; clients that cancel many short calls are
+/// no attackers.
+const PENDING_RESETS_MAX: usize = 1 << 16;
+
+/// One client: HTTP/1.1 or HTTP/2, whichever it speaks.
+async fn serve_client(
+    stream: TcpStream,
+    from: SocketAddr,
+    router: Router,
+    mut stopped: watch::Receiver<bool>,
+) {
+    // Answers are small and somebody waits for each.
+    let _ = stream.set_nodelay(true);
+    let metrics = router.metrics();
+    let stream = TokioIo::new(Counted::new(stream, metrics));
+    let service = service_fn(move |request| {
+        let mut router = router.clone();
+        async move { Ok::<_, std::convert::Infallible>(router.answer(request).await) }
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new());
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(None)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX);
+    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        _ = stopped.wait_for(|stopped| *stopped) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%from, %error, "a client's connection ended");
+    }
+}
