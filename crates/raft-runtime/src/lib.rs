@@ -57,9 +57,10 @@ pub use raft_core::{
     RaftConfig, RoleName, SnapshotError, SnapshotSource, StateMachine, Status, Term,
 };
 pub use raft_net::{
-    InboxLimits, Loopback, LoopbackTransport, NetError, NetStats, PeerStats, Transport,
+    InboxLimits, Loopback, LoopbackTransport, NetError, NetStats, PeerStats, Strangers, TcpConfig,
+    TcpTransport, Transport,
 };
-pub use raft_storage::{MemoryStorage, SYNC_BUCKETS, Storage, StorageError, StorageStats};
+pub use raft_storage::{FileStorage, MemoryStorage, SYNC_BUCKETS, Storage, StorageError, StorageStats};
 
 pub use self::builder::{Builder, Host};
 pub use self::error::{Halted, ReadError, StartError, WriteError};

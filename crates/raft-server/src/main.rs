@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use raft_server::command::Command;
 use raft_server::config::Config;
-use raft_server::{dev, logging};
+use raft_server::shutdown::Shutdown;
+use raft_server::{dev, logging, server};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> =
@@ -16,7 +17,7 @@ fn main() -> ExitCode {
         .map(|(name, value)| (name.to_string_lossy().into(), value.to_string_lossy().into()))
         .collect();
     match Command::parse(&arguments, &environment) {
-        Ok(Command::Serve(config)) => serve(&config),
+        Ok(Command::Serve(config)) => serve(*config),
         Ok(Command::Dev(options)) => dev::run(&options),
         Ok(Command::Print(text)) => print(&text),
         Err(error) => {
@@ -30,14 +31,29 @@ fn main() -> ExitCode {
 }
 
 /// Is a member until it is told to stop.
-fn serve(config: &Config) -> ExitCode {
+fn serve(config: Config) -> ExitCode {
     logging::start(config.log_level, config.log_format);
-    for warning in &config.warnings {
-        tracing::warn!("{warning}");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let served = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
+        runtime.block_on(async {
+            let mut shutdown = Shutdown::listen().map_err(|error| error.to_string())?;
+            let stop = async { _ = shutdown.requested().await };
+            server::serve(config, stop).await.map_err(|error| chain(&error))
+        })
+    });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
     }
-    // The server itself is wired in here.
-    tracing::error!("this build of raftd cannot serve: the server is not part of it yet");
-    ExitCode::FAILURE
+}
+
+/// An error with everything that caused it, in one sentence.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 fn print(text: &str) -> ExitCode {

@@ -185,7 +185,7 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
     loop {
         let accepted = tokio::select! {
             biased;
-            _ = stopped.wait_for(|stopped| *stopped) => break,
+            () = asked_to_stop(&mut stopped) => break,
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
         };
@@ -202,6 +202,11 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+async fn asked_to_stop(stopped: &mut watch::Receiver<bool>) {
+    // A sender that is gone means that the server is: the same.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// The pause after a failed accept.
@@ -240,7 +245,7 @@ async fn serve_client(
     let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
     let served = tokio::select! {
         served = connection.as_mut() => served,
-        _ = stopped.wait_for(|stopped| *stopped) => {
+        () = asked_to_stop(&mut stopped) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }

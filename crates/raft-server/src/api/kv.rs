@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use raft_api::etcdserverpb as pb;
 use raft_api::etcdserverpb::kv_server::Kv;
-use raft_api::tonic::codegen::tokio_stream::{self, Stream};
+use raft_api::tonic::codegen::tokio_stream;
 use raft_api::tonic::{Request, Response, Status, async_trait};
 use raft_kv::{Command, CompactionRequest, Response as Answer};
 
