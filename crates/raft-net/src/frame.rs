@@ -262,6 +262,10 @@ const READ_BYTES: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
+    use raft_core::{
+        AppendEntriesResponse, AppendResult, Body, Epoch, Index, Message, NodeId, Peer, Round, Term,
+    };
+
     use super::*;
 
     fn frame(kind: Kind, body: &[u8]) -> BytesMut {
@@ -283,15 +287,33 @@ mod tests {
         }
     }
 
-    /// The bytes of a frame are these, for ever.
+    /// The header is drawn as in the document, and its checksum is the one the core computes.
     #[test]
-    fn golden_bytes() {
+    fn the_header_is_as_drawn() {
         let bytes: Vec<u8> = frame(Kind::Ping, b"12345678").to_vec();
         let mut crc = raft_core::Checksum::of(&[8, 0, 0, 0, 5, 1]);
         crc = crc.extend(b"12345678");
         assert_eq!(bytes[..6], [8, 0, 0, 0, 5, 1]);
-        assert_eq!(bytes[6..10], crc.get().to_le_bytes(), "CRC-32C, as the core computes it");
+        assert_eq!(bytes[6..10], crc.get().to_le_bytes());
         assert_eq!(&bytes[10..], b"12345678");
+    }
+
+    /// The example in `docs/WIRE_FORMAT.md` is what is written.
+    #[test]
+    fn the_example_of_the_document() {
+        let node = |id| NodeId::new(id).unwrap();
+        let from = Peer { node: node(1), incarnation: Incarnation::new(1) };
+        let (match_index, accepted) = (Index::new(12), Index::new(13));
+        let result = AppendResult::Matched { match_index, accepted };
+        let round = Round::new(9);
+        let body = Body::AppendEntriesResponse(AppendEntriesResponse { round, result });
+        let (term, epoch) = (Term::new(7), Epoch::new(300));
+        let message = Message { from, to: node(2), term, epoch, body };
+        let mut out = BytesMut::new();
+        put_envelope(&mut out, 1, &Envelope { group: GroupId::ZERO, message });
+        let document =
+            [0x0c, 0, 0, 0, 4, 1, 0xac, 0x26, 0x8f, 0xca, 0, 1, 6, 1, 2, 7, 0xac, 2, 9, 0, 12, 13];
+        assert_eq!(out[..], document);
     }
 
     /// Frames that come in one piece come out one by one, with their kinds and bodies.

@@ -266,7 +266,7 @@ mod tests {
         envelope(Body::Propose(Propose { boot: 1, serial: 1, payloads }))
     }
 
-    /// A reader of bulk waits while the bulk pool is full, is woken by the drop that makes room, and
+    /// A reader of bulk waits while the bulk pool is full and is woken by the drop that makes room;
     /// control has room all the while.
     #[tokio::test]
     async fn bulk_waits_for_the_host_and_control_does_not() {

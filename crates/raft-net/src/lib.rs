@@ -11,8 +11,8 @@
 //!   incarnations and versions, and a [`Refusal`] names both sides and the remedy.
 //! * **Bounds in bytes everywhere**, and a slow peer slows nobody but itself.
 //!
-//! Read next: `transport.rs`, the trait; then `inbox.rs`, `hello.rs`, `loopback.rs`, and `frame.rs` with
-//! `tcp.rs` for production.
+//! Read next: `transport.rs`, the trait; then `inbox.rs`, `hello.rs`, `loopback.rs`, and
+//! `frame.rs` with `tcp.rs` for production.
 
 mod frame;
 mod hello;

@@ -134,8 +134,8 @@ impl TcpTransport {
         Self { config, early, running: OnceLock::new() }
     }
 
-    /// Waits until every task has ended, after [`stop`](Transport::stop): sockets are closed and the
-    /// inbox gets nothing more.
+    /// Waits until every task has ended, after [`stop`](Transport::stop): sockets are closed and
+    /// the inbox gets nothing more.
     pub async fn stopped(&self) {
         if let Some(local) = self.running.get() {
             local.stop.closed().await;

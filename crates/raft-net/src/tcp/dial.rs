@@ -437,8 +437,8 @@ mod tests {
         Backoff { attempt: 0, redial_min, redial_max, salt: Checksum::of(b"n1 to n2") }
     }
 
-    /// Waits double up to the maximum, each spread over the upper half of its step; a success begins
-    /// anew, and a refusal waits longest at once.
+    /// Waits double up to the maximum, each spread over the upper half of its step; a success
+    /// begins anew, and a refusal waits longest at once.
     #[test]
     fn waits_double_up_to_the_maximum() {
         let mut backoff = backoff();

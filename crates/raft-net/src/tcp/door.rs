@@ -1,7 +1,7 @@
 //! Letting other nodes in: accept, hear, judge, read.
 //!
 //! * Whoever connects has a short time to say who it is, and few may be at it at once.
-//! * A node's newer connection of a class replaces the older one, which is half-open or soon will be.
+//! * A node's newer connection of a class replaces the older one, which is half-open or will be.
 //! * Nonsense closes the connection that brought it, is counted, and never reaches the host; what
 //!   was read before it does.
 //!
