@@ -56,7 +56,7 @@
 //!
 //! # The main decision
 //!
-//! The newest version of each key is in an index of shared leaves; everything older is an undo log
+//! The newest version of each key is in an index of shared nodes; everything older is an undo log
 //! in the order of revisions, where each change holds the version it replaced. So a read of the
 //! newest revision never meets history; a compaction drops the front of a queue instead of walking
 //! all keys; and to freeze the whole store for a snapshot is to clone some pointers.

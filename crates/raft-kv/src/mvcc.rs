@@ -2,14 +2,14 @@
 //! last compaction.
 //!
 //! ```text
-//!   index    key → newest version        sorted leaves, shared pointers
+//!   index    key → newest version        a tree of shared nodes
 //!   history  change, change, change, …   in order, each with the version it replaced
 //! ```
 //!
-//! * One mutator: [`Mvcc::record`]. A put, a deletion and a restore are all made of it.
+//! * One mutator: [`Mvcc::record`]. Puts and deletions, also restored ones, are all made of it.
 //! * The newest revision is read from the index alone; only a read at an older one enters the
 //!   history, and only for keys that changed since.
-//! * A clone freezes: it shares everything and costs about one counter per hundred keys.
+//! * A clone freezes: it shares everything and costs about one counter per hundred changes.
 //! * Nothing outside of this type can be seen that depends on how far reclaiming has come.
 //!
 //! Read next: `mvcc/revision.rs`, `mvcc/index.rs`, `mvcc/history.rs`, then `mvcc/range.rs` for
@@ -18,6 +18,7 @@
 mod compact;
 mod history;
 mod index;
+mod node;
 mod range;
 mod revision;
 #[cfg(test)]
@@ -151,7 +152,7 @@ impl Mvcc {
             puts: written.version,
             lease: written.lease,
             value,
-            change: self.history.next(),
+            ..Version::tombstone(revision, self.history.next())
         };
         self.record(place, key, version);
     }
@@ -162,10 +163,12 @@ impl Mvcc {
     }
 
     /// The one mutator: adds a change to the index and to the history.
-    fn record(&mut self, place: Place, key: &[u8], version: Version) {
+    fn record(&mut self, place: Place, key: &[u8], mut version: Version) {
         assert!(version.modified >= self.compacted, "the past does not change");
         assert!(version.modified <= self.revision.next(), "revisions have no gaps");
         self.revision = self.revision.max(version.modified);
+        let replaced = self.index.at(place).map(|slot| &*slot.newest);
+        (version.skip, version.depth) = self.history.skip_over(replaced);
         let mut bytes = CHANGE_BYTES + version_bytes(&version);
         let version = Arc::new(version);
         let (key, replaced) = self.index.write(place, key, Arc::clone(&version));
@@ -198,7 +201,8 @@ impl Mvcc {
         };
         let (created, puts, lease) = (written.created, written.version, written.lease);
         // Its change is forgotten; a number that no change has says so.
-        let version = Version { modified, created, puts, lease, value, change: FORGOTTEN };
+        let forgotten = Version::tombstone(modified, FORGOTTEN);
+        let version = Version { created, puts, lease, value, ..forgotten };
         self.bytes += version_bytes(&version);
         let (key, _) = self.index.write(self.index.locate(key), key, Arc::new(version));
         self.bytes += slot_bytes(&key);
@@ -229,8 +233,8 @@ fn as_u64(len: usize) -> u64 {
 const FORGOTTEN: ChangeNumber = ChangeNumber::MAX;
 
 /// What a version takes beside its value: itself, its counters, those of the value.
-const VERSION_BYTES: u64 = 96;
+const VERSION_BYTES: u64 = 112;
 /// What a key takes in the index beside its bytes: a slot in a leaf three quarters full, counters.
-const SLOT_BYTES: u64 = 56;
+const SLOT_BYTES: u64 = 64;
 /// What a change takes in the history.
-const CHANGE_BYTES: u64 = 48;
+const CHANGE_BYTES: u64 = 32;

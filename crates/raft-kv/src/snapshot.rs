@@ -12,8 +12,8 @@
 //! in key order. Then every change since, in the order it happened. So the bytes are the same on
 //! each node, however far it has reclaimed and whatever it was itself restored from.
 //!
-//! * To freeze clones pointers: about one counter per hundred keys and per hundred changes. Keys
-//!   and values are not copied; a write afterwards copies the one leaf of the index it touches.
+//! * To freeze clones pointers: about one counter per ten thousand keys and per hundred changes.
+//!   Keys and values are not copied; a write afterwards copies the nodes of the index it touches.
 //! * Chunks are cuts of one byte stream, [`CHUNK_BYTES`] each but the last. Whoever carries them
 //!   may cut them anew.
 //! * The digest is that of the state, computed from what was read: it covers every field.

@@ -6,8 +6,8 @@
 //! more.
 //!
 //! * Changes are numbered without gaps, and a version knows its change: a step back is one access.
-//! * Besides the step to the version it replaced, a change has one *skip* to an older change of its
-//!   key, laid out so that n changes of one key are crossed in O(log n) steps (Myers, "An
+//! * Besides the step to the version it replaced, a version has one *skip* to an older change of
+//!   its key, laid out so that n changes of one key are crossed in O(log n) steps (Myers, "An
 //!   applicative random-access stack", 1983). A key written a million times does not make its
 //!   readers slow.
 //! * Full segments are shared and never change: to freeze the history is to clone their pointers.
@@ -30,10 +30,6 @@ pub(crate) struct Change {
     pub(crate) version: Arc<Version>,
     /// What the key was before, if it was known at all: may be a tombstone.
     pub(crate) replaced: Option<Arc<Version>>,
-    /// An older change of the same key, or this one if there is none.
-    skip: ChangeNumber,
-    /// How many older changes of the key were known when this one was made.
-    depth: u32,
 }
 
 /// Every change since the compacted revision.
@@ -73,13 +69,8 @@ impl History {
         version: Arc<Version>,
         replaced: Option<Arc<Version>>,
     ) {
-        let number = self.next();
-        assert_eq!(version.change, number, "a version knows the change that wrote it");
-        let (skip, depth) = match &replaced {
-            Some(replaced) => self.skip_over(replaced.change),
-            None => (number, 0),
-        };
-        self.tail.push(Change { key, version, replaced, skip, depth });
+        assert_eq!(version.change, self.next(), "a version knows the change that wrote it");
+        self.tail.push(Change { key, version, replaced });
         if self.tail.len() == SEGMENT_CHANGES {
             self.segments.push_back(self.tail.drain(..).collect());
         }
@@ -111,7 +102,7 @@ impl History {
     /// it.
     pub(super) fn step(&self, version: &Version, revision: Revision) -> Option<&Arc<Version>> {
         let change = self.get(version.change).expect("what is not compacted is in the history");
-        let skipped = self.get(change.skip).filter(|_| change.skip != version.change);
+        let skipped = (version.skip != version.change).then(|| self.get(version.skip)).flatten();
         match skipped {
             Some(skipped) if skipped.version.modified > revision => Some(&skipped.version),
             Some(_) | None => change.replaced.as_ref(),
@@ -131,18 +122,23 @@ impl History {
         self.first + u64::try_from(number).expect("a length fits in 64 bits")
     }
 
-    /// Where a change skips to whose predecessor is `previous`, and its depth.
+    /// Where the next change skips to, which replaces `one`, and its depth.
     ///
     /// Two skips of equal length that follow each other are joined to one; otherwise a new one of
     /// length one begins. What is forgotten cannot be skipped to, and need not.
-    fn skip_over(&self, previous: ChangeNumber) -> (ChangeNumber, u32) {
-        let Some(one) = self.get(previous) else { return (self.next(), 0) };
+    pub(super) fn skip_over(&self, one: Option<&Version>) -> (ChangeNumber, u32) {
+        let next = self.next();
+        let is_known = |one: &&Version| (self.first..next).contains(&one.change);
+        let Some(one) = one.filter(is_known) else { return (next, 0) };
         let depth = one.depth.saturating_add(1);
+        if one.skip == one.change {
+            return (one.change, depth);
+        }
         let joined = self.get(one.skip).and_then(|two| {
-            let three = self.get(two.skip)?;
-            let (long, short) = (one.depth - two.depth, two.depth - three.depth);
-            (long == short && long > 0).then_some(two.skip)
+            let three = self.get(two.version.skip)?;
+            let (two, three) = (&two.version, &three.version);
+            (one.depth - two.depth == two.depth - three.depth).then_some(two.skip)
         });
-        (joined.unwrap_or(previous), depth)
+        (joined.unwrap_or(one.change), depth)
     }
 }

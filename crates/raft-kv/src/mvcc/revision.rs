@@ -54,12 +54,25 @@ pub(crate) struct Version {
     pub(crate) value: SharedBytes,
     /// The change that wrote it; history may have forgotten that one.
     pub(crate) change: ChangeNumber,
+    /// An older change of the same key, or `change` if there is none: see `history.rs`.
+    pub(crate) skip: ChangeNumber,
+    /// How many older changes of the key were known when this was written.
+    pub(crate) depth: u32,
 }
 
 impl Version {
     pub(crate) fn tombstone(modified: Revision, change: ChangeNumber) -> Self {
         let value = SharedBytes::default();
-        Self { modified, created: Revision(0), puts: 0, lease: 0, value, change }
+        Self {
+            modified,
+            created: Revision(0),
+            puts: 0,
+            lease: 0,
+            value,
+            change,
+            skip: change,
+            depth: 0,
+        }
     }
 
     pub(crate) fn is_tombstone(&self) -> bool {

@@ -2,7 +2,9 @@
 //!
 //! What can be seen is tested against a naive model in `tests/properties.rs`.
 
-use super::index::LEAF_SLOTS_MAX;
+use std::collections::BTreeSet;
+
+use super::node::ITEMS_MAX;
 use super::*;
 use crate::{Command, CompactionRequest, DeleteRangeRequest, PutRequest};
 
@@ -51,28 +53,79 @@ fn check(mvcc: &Mvcc) {
 
 #[test]
 fn the_index_keeps_its_invariants_while_it_splits_and_joins() {
-    let mut random = Random(1);
-    let mut mvcc = Mvcc::default();
-    for round in 0..40 {
-        for _ in 0..400 {
-            put(&mut mvcc, &key(random.below(5_000)), b"value");
+    let mut leaves_max = 0;
+    for seed in 0..40 {
+        let mut random = Random(seed);
+        let (mut mvcc, mut model) = (Mvcc::default(), BTreeSet::new());
+        for round in 0..30 {
+            // Many keys near each other, in a random order, ascending and descending.
+            let (start, len) = (random.below(3_000), random.below(60));
+            for number in 0..len {
+                let number = match seed % 3 {
+                    0 => random.below(3_000),
+                    1 => start + number,
+                    _ => start + len - number,
+                };
+                put(&mut mvcc, &key(number), b"value");
+                model.insert(key(number));
+            }
+            leaves_max = leaves_max.max(mvcc.index.count_leaves(KeyRange::From(&[])));
+            let start = random.below(3_000);
+            let (start, end) = (key(start), key(start + random.below(1_000)));
+            delete(&mut mvcc, &start, &end);
+            model.retain(|key| *key < start || *key >= end);
+            if round % 3 == 2 {
+                compact(&mut mvcc, i64::from(seed % 2 == 0) * 20);
+                mvcc.reclaim(if round % 2 == 0 { usize::MAX } else { 100 });
+            }
+            check(&mvcc);
+            let found = mvcc.index.live_slots(KeyRange::From(&[])).map(|slot| slot.key.to_vec());
+            assert!(found.eq(model.iter().cloned()), "seed {seed} round {round}");
+            let count = mvcc.index.count_live(KeyRange::Between(&start, &key(9_999)));
+            assert_eq!(count, model.range(start..).count(), "seed {seed} round {round}");
         }
-        let start = random.below(5_000);
-        delete(&mut mvcc, &key(start), &key(start + random.below(2_000)));
-        if round % 3 == 2 {
-            compact(&mut mvcc, 100);
-            mvcc.reclaim(if round % 2 == 0 { usize::MAX } else { 500 });
-        }
-        check(&mvcc);
     }
-    assert!(mvcc.index.count_leaves(KeyRange::From(&[])) > 10, "there were leaves to join");
+    assert!(leaves_max > ITEMS_MAX * 3, "{leaves_max} leaves: not only leaves were split");
+}
+
+#[test]
+fn keys_are_found_whatever_they_share() {
+    // Prefixes of each other, zeroes as long as a head and longer, and what differs late.
+    let mut keys: Vec<Vec<u8>> = vec![];
+    for stem in [&b""[..], b"a", b"shared/prefix/", b"shared/prefix/and/a/longer/one"] {
+        for len in 1..20 {
+            keys.push([stem, &vec![0; len]].concat());
+            keys.push([stem, &vec![0; len], &b"x"[..]].concat());
+            keys.push([stem, &vec![0xff; len]].concat());
+        }
+    }
+    for seed in 0..20 {
+        let mut random = Random(seed);
+        let mut mvcc = Mvcc::default();
+        for written in 0..keys.len() {
+            let other = written + usize::try_from(random.below(1 << 20)).unwrap();
+            let other = written + other % (keys.len() - written);
+            keys.swap(written, other);
+            assert!(mvcc.newest(&keys[written]).is_none(), "it is not there yet");
+            put(&mut mvcc, &keys[written], &keys[written]);
+            check(&mvcc);
+        }
+        for key in &keys {
+            assert_eq!(mvcc.newest(key).unwrap().newest.value, key.as_slice());
+        }
+        keys.sort();
+        let found = mvcc.index.slots(KeyRange::From(&[])).map(|slot| slot.key.to_vec());
+        assert!(found.eq(keys.iter().cloned()));
+        let backwards = mvcc.index.slots(KeyRange::From(&[])).rev().map(|slot| slot.key.to_vec());
+        assert!(backwards.eq(keys.iter().rev().cloned()));
+    }
 }
 
 #[test]
 fn ascending_keys_fill_their_leaves() {
     let mut mvcc = Mvcc::default();
     let leaves = 50;
-    for number in 0..(LEAF_SLOTS_MAX * leaves) as u64 {
+    for number in 0..(ITEMS_MAX * leaves) as u64 {
         put(&mut mvcc, &key(number), b"");
     }
     assert_eq!(mvcc.index.count_leaves(KeyRange::From(&[])), leaves);
