@@ -169,7 +169,9 @@ fn recovery_is_idempotent_and_writes_nothing() {
         assert_eq!(files(&disk), before, "recovery changes nothing");
         for at in 1..25 {
             let disk = FakeDisk::new();
-            before.iter().for_each(|(bytes, path)| disk.put(path, bytes.clone()));
+            for (bytes, path) in &before {
+                disk.put(path, bytes.clone());
+            }
             disk.fail_at(at, ErrorKind::BrokenPipe, true);
             let mut write = Life { states: vec![first.clone()], acknowledged: 0 };
             if let Ok(mut storage) = open(&disk, at, small(Alignment::Eight)) {

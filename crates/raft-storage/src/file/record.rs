@@ -97,7 +97,9 @@ impl BatchHeader {
         if bytes.iter().all(|byte| *byte == 0) {
             return Err(HeaderFault::Zero);
         }
-        if bytes[..4] == MAGIC && bytes[40..48] != salt.to_le_bytes()[..8] {
+        // A torn header may lack its salt, but only an older life has another one.
+        let prefix = u64_at(bytes, 40).to_le_bytes();
+        if bytes[..4] == MAGIC && prefix != [0; 8] && prefix != salt.to_le_bytes()[..8] {
             return Err(HeaderFault::OlderLife);
         }
         Err(HeaderFault::Damaged { expected, found })

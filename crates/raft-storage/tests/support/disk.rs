@@ -132,6 +132,13 @@ impl FakeDisk {
         inner.inodes.insert(number, Inode { now, durable, pending: Vec::new() });
     }
 
+    /// Flips a byte of an open file.
+    pub(crate) fn damage(&self, path: impl AsRef<Path>, at: usize) {
+        let mut inner = self.inner();
+        let number = inner.names[path.as_ref()];
+        inner.inodes.get_mut(&number).unwrap().now[at] ^= 0x10;
+    }
+
     pub(crate) fn delete(&self, path: impl AsRef<Path>) {
         let mut inner = self.inner();
         inner.names.remove(path.as_ref()).unwrap();
