@@ -13,7 +13,6 @@ use raft_net::{Inbox, InboxLimits, Transport};
 use raft_storage::{Applier, Storage};
 use tokio::sync::{oneshot, watch};
 
-use crate::Metrics;
 use crate::admission::Admission;
 use crate::apply::Application;
 use crate::clock::Clock;
@@ -24,6 +23,7 @@ use crate::queue::Queue;
 use crate::raft::Raft;
 use crate::shared::Shared;
 use crate::tickets::Tickets;
+use crate::{Metrics, peers};
 
 /// Puts a node together.
 #[must_use = "a builder does nothing until it is built"]
@@ -118,6 +118,8 @@ impl Builder {
             status: watch::Sender::new(node.status()),
         });
         let inbox = Inbox::new(self.inbox, Arc::new(Sink(Arc::clone(&events))));
+        // Before the first knock at the door: who knocks must be known.
+        peers::update_roster(&*transport, node.state().membership());
         transport.start(identity, inbox).map_err(StartError::Transport)?;
         let system = |error: std::io::Error| StartError::System(error.to_string());
         let disk = Disk::start(storage, Arc::clone(&events), Arc::clone(&transport));

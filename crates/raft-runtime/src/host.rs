@@ -128,7 +128,6 @@ impl HostLoop {
 
     fn run(&mut self) -> Result<(), Halted> {
         let mut taken = Vec::new();
-        peers::update_roster(&*self.transport, self.node.state().membership());
         self.publish(true);
         loop {
             self.pull();

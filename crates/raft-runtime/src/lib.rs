@@ -60,9 +60,16 @@ pub use raft_net::{
     InboxLimits, Loopback, LoopbackTransport, NetError, NetStats, PeerStats, Strangers, TcpConfig,
     TcpTransport, Transport,
 };
-pub use raft_storage::{FileStorage, MemoryStorage, SYNC_BUCKETS, Storage, StorageError, StorageStats};
+pub use raft_storage::{
+    FileStorage, MemoryStorage, SYNC_BUCKETS, Storage, StorageError, StorageStats,
+};
 
 pub use self::builder::{Builder, Host};
 pub use self::error::{Halted, ReadError, StartError, WriteError};
 pub use self::metrics::Metrics;
 pub use self::raft::{Consistency, Raft};
+
+/// The example in the README is compiled and run with the tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
