@@ -56,7 +56,7 @@ pub enum Arrival {
     },
     /// Messages reach this node; its incarnation is what the handshake showed.
     PeerUp(Peer),
-    /// Messages no longer reach this node. Those under way may be lost.
+    /// Messages do not, or no longer, reach this node. Those under way may be lost.
     PeerDown(NodeId),
     /// This node does not let us in. Told again after each attempt.
     Refused {

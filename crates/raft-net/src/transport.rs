@@ -31,7 +31,8 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Queues a message to `envelope.message.to`. Within one [`Class`](crate::Class) messages to
     /// one node arrive in the order of the calls, without a gap as long as no
-    /// [`PeerDown`](crate::Arrival::PeerDown) is reported.
+    /// [`PeerDown`](crate::Arrival::PeerDown) is reported. While a node is dialled for the first
+    /// time, messages wait for it; they are lost, and that is reported, if it is not reached.
     ///
     /// # Errors
     ///

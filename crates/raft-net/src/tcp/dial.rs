@@ -61,7 +61,7 @@ pub(super) async fn keep(local: Arc<Local>, peer: Arc<Peer>) {
         match attempt {
             None => {
                 backoff.reset();
-                close(&peer, Loss::Down);
+                missed(&local, &peer);
                 continue;
             }
             Some(Ok(pair)) => {
@@ -74,7 +74,7 @@ pub(super) async fn keep(local: Arc<Local>, peer: Arc<Peer>) {
                 }
             }
             Some(Err(error)) => {
-                close(&peer, Loss::Down);
+                missed(&local, &peer);
                 if let DialError::Refused(refusal) = &error {
                     backoff.at_most_often();
                     refused(&local, &peer, refusal);
@@ -325,28 +325,21 @@ fn round_trip(body: &Bytes, since_began: Duration) -> Option<Duration> {
     since_began.checked_sub(Duration::from_micros(sent))
 }
 
-/// Why queued messages are lost.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Loss {
-    Down,
-    Broken,
-}
-
-/// Lets senders know that nothing gets through, and counts what is lost with that.
-fn close(peer: &Peer, loss: Loss) {
+/// A node was not reached: what waited for it is lost.
+fn missed(local: &Local, peer: &Peer) {
     let messages = peer.close();
-    let mut counters = peer.counters();
-    match loss {
-        Loss::Down => counters.dropped.down += messages,
-        Loss::Broken => counters.dropped.broken += messages,
+    if messages > 0 {
+        peer.counters().dropped.down += messages;
+        local.inbox.deliver(vec![Arrival::PeerDown(peer.node)]);
     }
 }
 
-/// A pair of connections broke: tells the host, then lets senders know.
+/// A pair of connections broke: what waited for the node is lost, and perhaps what was under way.
 fn lost(local: &Local, peer: &Peer, why: &Break) {
-    close(peer, Loss::Broken);
+    let messages = peer.close();
     {
         let mut counters = peer.counters();
+        counters.dropped.broken += messages;
         (counters.is_connected, counters.breaks) = (false, counters.breaks + 1);
         match why {
             Break::Silent(_) => counters.faults.add(Fault::Silent),

@@ -143,7 +143,7 @@ async fn what_cannot_be_sent_is_refused() {
     let config = TcpConfig { frame_bytes_max: 10_000, ..TcpConfig::default() };
     let idle = TcpTransport::new(config.clone());
     assert_eq!(idle.send(control(1, 2, 1)), Err(SendError::Stopped));
-    let (one, _at_one) = start(1, config, InboxLimits::default());
+    let (one, mut at_one) = start(1, config, InboxLimits::default());
     assert_eq!(one.send(control(1, 2, 1)), Err(SendError::Unknown { to: node(2) }));
 
     let (gone, _at_gone) = start(2, TcpConfig::default(), InboxLimits::default());
@@ -153,10 +153,12 @@ async fn what_cannot_be_sent_is_refused() {
     one.set_roster(roster(&[(2, &nobody)]));
     let too_large = one.send(bulk(1, 2, 1, 10_000));
     assert!(matches!(too_large, Err(SendError::TooLarge { bytes_max: 10_000, .. })));
-    eventually(|| one.send(control(1, 2, 1)) == Err(SendError::Down { to: node(2) })).await;
+    one.send(control(1, 2, 1)).expect("the first attempt gives hope");
+    at_one.down(node(2)).await;
+    assert_eq!(one.send(control(1, 2, 1)), Err(SendError::Down { to: node(2) }));
     let stats = &one.stats().peers[&node(2)];
     assert_eq!(stats.dropped.too_large, 1);
-    assert!(stats.dropped.down > 0 && !stats.is_connected);
+    assert_eq!((stats.dropped.down, stats.is_connected), (2, false));
 }
 
 /// A node that restarts at its address is lost, reached again, and known by its new incarnation;
