@@ -1,8 +1,9 @@
 //! What `raftd` is asked to do: serve, run a cluster to try out, or print something.
 //!
-//! Read next: `config.rs` for serving, `dev.rs` to try out.
+//! Read next: `config.rs` for serving, `dev.rs` and `demo.rs` for the other two.
 
 use crate::config::{Config, ConfigError, ETCD_VERSION, PRODUCT_VERSION};
+use crate::demo::DemoOptions;
 use crate::dev::DevOptions;
 use crate::flags;
 
@@ -13,6 +14,8 @@ pub enum Command {
     Serve(Box<Config>),
     /// Run a cluster on this machine.
     Dev(DevOptions),
+    /// Kill leaders under load and judge the outcome.
+    Demo(DemoOptions),
     /// Print this and exit.
     Print(String),
 }
@@ -36,6 +39,8 @@ impl Command {
         match word.as_str() {
             "dev" if wants_help => Ok(Self::Print(crate::dev::HELP.to_owned())),
             "dev" => DevOptions::parse(rest).map(Self::Dev),
+            "demo" if wants_help => Ok(Self::Print(crate::demo::HELP.to_owned())),
+            "demo" => DemoOptions::parse(rest).map(Self::Demo),
             "help" => Ok(Self::Print(crate::config::help())),
             "version" => Ok(Self::Print(version())),
             word => Err(ConfigError { violations: vec![unknown(word)] }),
@@ -77,7 +82,7 @@ fn unknown(word: &str) -> String {
     }
 }
 
-const COMMANDS: [&str; 3] = ["dev", "help", "version"];
+const COMMANDS: [&str; 4] = ["dev", "demo", "help", "version"];
 
 #[cfg(test)]
 mod tests {
@@ -107,13 +112,14 @@ mod tests {
         assert!(matches!(read(&[]), Ok(Command::Serve(_))));
         assert!(matches!(read(&["--name=n1"]), Ok(Command::Serve(_))));
         assert!(matches!(read(&["dev"]), Ok(Command::Dev(_))));
-        for words in [&["help"][..], &["--help"], &["-h"], &["dev", "--help"]] {
+        assert!(matches!(read(&["demo", "--kills=1"]), Ok(Command::Demo(_))));
+        for words in [&["help"][..], &["--help"], &["-h"], &["dev", "--help"], &["demo", "-h"]] {
             assert!(matches!(read(words), Ok(Command::Print(_))), "{words:?}");
         }
         assert_eq!(
-            read(&["dve"]).unwrap_err().to_string(),
-            "\"dve\" is not a command; did you mean raftd dev?"
+            read(&["dmeo"]).unwrap_err().to_string(),
+            "\"dmeo\" is not a command; did you mean raftd demo?"
         );
-        assert!(read(&["gateway"]).unwrap_err().to_string().contains("one of: dev, help"));
+        assert!(read(&["gateway"]).unwrap_err().to_string().contains("one of: dev, demo"));
     }
 }

@@ -13,8 +13,9 @@
 //! ```
 //!
 //! **Map.** [`command`] reads the command line. Serving: [`config`], [`identity`], [`logging`],
-//! [`http`], [`metrics`], [`shutdown`]. Trying out: [`dev`] runs a cluster on this machine; it
-//! stands on [`cluster`], which supervises child processes.
+//! [`http`], [`metrics`], [`shutdown`]. Trying out: [`dev`] runs a cluster on this machine,
+//! [`demo`] kills its leaders under load and judges what clients were promised; both stand on
+//! [`cluster`], which supervises child processes.
 //!
 //! **Caveats.** TLS, users and roles are not supported yet; a flag that asks for them is refused.
 
@@ -25,6 +26,7 @@ pub mod command;
 pub mod config;
 pub mod convert;
 pub mod counted;
+pub mod demo;
 pub mod dev;
 pub mod flags;
 pub mod grpc;
