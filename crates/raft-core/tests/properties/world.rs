@@ -1,0 +1,407 @@
+//! A cluster at the mercy of a seed: messages are lost, doubled and reordered, links are cut one
+//! way, disks and applications are slow, nodes crash and lose what was not written.
+//!
+//! * Lanes are pulled at any pace and in any order, as the core allows.
+//! * A crash loses memory and unfinished writes; some of these may have reached the disk all the
+//!   same, without a receipt.
+//! * After every event the oracle looks at the node that was touched.
+//!
+//! Read next: `oracle.rs`.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use raft_core::{
+    Apply, EntryId, Incarnation, Index, Load, Message, NodeId, Notice, Payload, Persist, RaftNode,
+    Role, Term, Ticket, Time,
+};
+
+use crate::disk::Disk;
+use crate::oracle::{Fate, Oracle, Seen};
+use crate::rng::Rng;
+use crate::swarm::{Action, Swarm};
+
+/// Messages under way; beyond it the network loses some.
+const WIRE_MAX: usize = 300;
+
+/// One schedule.
+pub(crate) struct World {
+    pub(crate) rng: Rng,
+    pub(crate) swarm: Swarm,
+    pub(crate) now: Time,
+    pub(crate) nodes: Vec<Slot>,
+    pub(crate) wire: Vec<Message>,
+    /// One-way links that carry nothing.
+    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    pub(crate) oracle: Oracle,
+    /// Jobs taken and done and messages sent, to see when a cluster is at rest.
+    pub(crate) work: u64,
+}
+
+/// A node with its disk and its application.
+pub(crate) struct Slot {
+    pub(crate) id: NodeId,
+    pub(crate) raft: Option<RaftNode>,
+    pub(crate) disk: Disk,
+    pub(crate) writes: VecDeque<Persist>,
+    pub(crate) applies: VecDeque<Apply>,
+    pub(crate) loads: VecDeque<Load>,
+    /// The last entry handed to the application of this process.
+    applied: Index,
+    commit_seen: Index,
+    /// What its log ended with when it was last seen to lead.
+    led: Option<(Term, EntryId)>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let swarm = Swarm::drawn(&mut rng);
+        let blank = |id| Slot {
+            id: NodeId::new(id).expect("ids begin at one"),
+            raft: None,
+            disk: Disk::default(),
+            writes: VecDeque::new(),
+            applies: VecDeque::new(),
+            loads: VecDeque::new(),
+            applied: Index::ZERO,
+            commit_seen: Index::ZERO,
+            led: None,
+        };
+        let nodes = (1..=swarm.nodes).map(blank).collect();
+        let (wire, cut, oracle) = (Vec::new(), BTreeSet::new(), Oracle::default());
+        let mut world = Self { rng, swarm, now: Time::ZERO, nodes, wire, cut, oracle, work: 0 };
+        for i in 0..world.nodes.len() {
+            world.start(i);
+        }
+        world
+    }
+
+    pub(crate) fn finish(self) -> Seen {
+        self.oracle.seen
+    }
+
+    /// Faults of every kind, for this many events.
+    pub(crate) fn storm(&mut self, steps: u64) {
+        for _ in 0..steps {
+            let i = self.rng.pick(self.nodes.len());
+            match self.swarm.draw(&mut self.rng) {
+                Action::Deliver => self.deliver_any(),
+                Action::Pull => self.pull_some(i),
+                Action::Write => self.write(i),
+                Action::Apply => self.apply(i),
+                Action::Load => self.load(i),
+                Action::PassTime => self.pass_time(),
+                Action::Propose => {
+                    let padding = self.rng.pick(60);
+                    self.propose(i, padding);
+                }
+                Action::Read => self.read(i),
+                Action::Crash => self.crash(i),
+                Action::Restart => self.start(i),
+                Action::Cut => self.cut_some(i),
+                Action::Mend => self.mend_some(),
+                Action::Campaign => self.with_node(i, RaftNode::campaign),
+                Action::Unreachable => {
+                    let peer = self.nodes[self.rng.pick(self.nodes.len())].id;
+                    self.with_node(i, |raft, now| raft.handle_unreachable(now, peer));
+                }
+            }
+        }
+    }
+
+    fn with_node(&mut self, i: usize, act: impl FnOnce(&mut RaftNode, Time)) {
+        let Some(raft) = self.nodes[i].raft.as_mut() else { return };
+        act(raft, self.now);
+        self.look(i);
+    }
+
+    // Processes.
+
+    pub(crate) fn start(&mut self, i: usize) {
+        let seed = self.rng.next();
+        let slot = &mut self.nodes[i];
+        if slot.raft.is_some() {
+            return;
+        }
+        let config = self.swarm.config(slot.id.get(), seed);
+        let restored = slot.disk.restored(self.swarm.tail_max);
+        let incarnation = Incarnation::new(slot.id.get().into());
+        let raft = RaftNode::new(config, incarnation, restored, self.now);
+        slot.raft = Some(raft.expect("what this disk wrote can be restored"));
+        self.look(i);
+    }
+
+    fn crash(&mut self, i: usize) {
+        let slot = &mut self.nodes[i];
+        if slot.raft.take().is_none() {
+            return;
+        }
+        // Some writes may have been finished, and nobody was told.
+        let finished = self.rng.below(slot.writes.len() as u64 + 1);
+        for persist in slot.writes.drain(..).take(usize::try_from(finished).unwrap_or(0)) {
+            slot.disk.write(&persist);
+            self.oracle.disk(slot.id, slot.disk.hard());
+        }
+        slot.applies.clear();
+        slot.loads.clear();
+        (slot.applied, slot.commit_seen, slot.led) = (Index::ZERO, Index::ZERO, None);
+        self.oracle.forget(slot.id);
+    }
+
+    // The network.
+
+    fn deliver_any(&mut self) {
+        if self.wire.is_empty() {
+            return;
+        }
+        let message = self.wire.swap_remove(self.rng.pick(self.wire.len()));
+        if self.rng.chance(self.swarm.lost_percent) {
+            return;
+        }
+        if self.rng.chance(self.swarm.doubled_percent) {
+            self.wire.push(message.clone());
+        }
+        self.deliver(message);
+    }
+
+    pub(crate) fn deliver(&mut self, message: Message) {
+        let (from, to) = (message.from.node, message.to);
+        let [sender, receiver] = [from, to].map(|id| {
+            self.nodes.iter().position(|slot| slot.id == id).expect("only nodes of the world send")
+        });
+        let Some(raft) = self.nodes[receiver].raft.as_ref() else { return };
+        if self.cut.contains(&(from, to)) {
+            return;
+        }
+        Oracle::acknowledged(&message, &self.nodes[sender].disk, raft.state());
+        self.with_node(receiver, |raft, now| raft.handle_message(now, message));
+    }
+
+    fn send(&mut self, i: usize, messages: Vec<Message>) {
+        for message in messages {
+            self.work += 1;
+            self.oracle.leaves(&message, &self.nodes[i].disk);
+            self.wire.push(message);
+        }
+        while self.wire.len() > WIRE_MAX {
+            self.wire.swap_remove(self.rng.pick(self.wire.len()));
+        }
+    }
+
+    fn cut_some(&mut self, i: usize) {
+        let me = self.nodes[i].id;
+        match self.rng.below(3) {
+            // One node alone.
+            0 => self.cut.extend(self.nodes.iter().flat_map(|n| [(me, n.id), (n.id, me)])),
+            // One node heard by nobody, or hearing nobody.
+            1 if self.rng.chance(50) => self.cut.extend(self.nodes.iter().map(|n| (me, n.id))),
+            1 => self.cut.extend(self.nodes.iter().map(|n| (n.id, me))),
+            // A few links.
+            _ => {
+                let peer = self.nodes[self.rng.pick(self.nodes.len())].id;
+                self.cut.insert((me, peer));
+            }
+        }
+    }
+
+    fn mend_some(&mut self) {
+        let all = self.rng.chance(30);
+        let rng = &mut self.rng;
+        self.cut.retain(|_| !all && rng.chance(60));
+    }
+
+    // The lanes.
+
+    fn pull_some(&mut self, i: usize) {
+        let lanes = self.rng.below(16);
+        if lanes & 1 != 0 {
+            self.pull_network(i);
+        }
+        if lanes & 2 != 0 {
+            self.pull_disk(i);
+        }
+        if lanes & 4 != 0 {
+            self.pull_application(i);
+        }
+        if lanes & 8 != 0 {
+            self.pull_network(i);
+            self.pull_disk(i);
+            self.pull_application(i);
+        }
+    }
+
+    pub(crate) fn pull_network(&mut self, i: usize) {
+        let Some(raft) = self.nodes[i].raft.as_mut() else { return };
+        let messages = raft.take_messages();
+        // Before the messages are judged: who sends them may have begun to lead just now.
+        self.look(i);
+        self.send(i, messages);
+    }
+
+    pub(crate) fn pull_disk(&mut self, i: usize) {
+        let slot = &mut self.nodes[i];
+        let Some(raft) = slot.raft.as_mut() else { return };
+        if let Some(persist) = raft.take_persist() {
+            let log = raft.state().log();
+            for entry in persist.entries() {
+                let before = entry.id.index.prev();
+                let term = log.term_at(before).expect("an entry follows another");
+                self.oracle.entry(EntryId::new(term, before), entry);
+            }
+            slot.writes.push_back(persist);
+            self.work += 1;
+        }
+        while let Some(load) = raft.take_load() {
+            self.work += 1;
+            slot.loads.push_back(load);
+        }
+        self.look(i);
+    }
+
+    pub(crate) fn pull_application(&mut self, i: usize) {
+        let slot = &mut self.nodes[i];
+        let Some(raft) = slot.raft.as_mut() else { return };
+        let Some(apply) = raft.take_apply() else { return };
+        for entry in apply.entries() {
+            assert!(entry.id.index == slot.applied.next(), "{} skips to {}", slot.id, entry.id);
+            slot.applied = entry.id.index;
+            self.oracle.applies(slot.id, entry, &slot.disk);
+        }
+        slot.applies.push_back(apply);
+        self.work += 1;
+    }
+
+    /// Finishes the oldest write.
+    pub(crate) fn write(&mut self, i: usize) {
+        let slot = &mut self.nodes[i];
+        let (Some(raft), Some(persist)) = (slot.raft.as_mut(), slot.writes.pop_front()) else {
+            return;
+        };
+        slot.disk.write(&persist);
+        self.oracle.disk(slot.id, slot.disk.hard());
+        let (persisted, promises) = persist.into_persisted();
+        raft.handle_persisted(self.now, persisted);
+        self.look(i);
+        self.send(i, promises);
+    }
+
+    /// Applies the oldest batch and answers its callers.
+    pub(crate) fn apply(&mut self, i: usize) {
+        let slot = &mut self.nodes[i];
+        let (Some(raft), Some(apply)) = (slot.raft.as_mut(), slot.applies.pop_front()) else {
+            return;
+        };
+        for (index, ticket) in apply.tickets() {
+            let entry = apply.entries().iter().find(|entry| entry.id.index == *index);
+            let id = entry.expect("a ticket comes with its entry").id;
+            assert!(self.oracle.ticket_of(id) == Some(*ticket), "{ticket} gets another's answer");
+            self.oracle.tell(slot.id, *ticket, Fate::Answered(*index));
+        }
+        raft.handle_applied(self.now, apply.into_applied());
+        self.look(i);
+    }
+
+    /// Reads what memory no longer holds, as the disk has it now.
+    pub(crate) fn load(&mut self, i: usize) {
+        let slot = &mut self.nodes[i];
+        let (Some(raft), Some(load)) = (slot.raft.as_mut(), slot.loads.pop_front()) else { return };
+        self.oracle.seen.loads += 1;
+        self.work += 1;
+        let entries = slot.disk.load(load.range(), load.bytes_max());
+        raft.handle_loaded(self.now, load.into_loaded(entries));
+        self.look(i);
+    }
+
+    // Callers and clocks.
+
+    fn pass_time(&mut self) {
+        let span = self.rng.below(self.swarm.step_ms_max * 1_000) + 1;
+        self.now = self.now.after(Duration::from_micros(span));
+        for i in 0..self.nodes.len() {
+            // Some wake up late.
+            if self.rng.chance(80) {
+                self.wake(i);
+            }
+        }
+    }
+
+    pub(crate) fn wake(&mut self, i: usize) {
+        let due = self.nodes[i].raft.as_ref().is_some_and(|raft| raft.deadline().at <= self.now);
+        if due {
+            self.with_node(i, RaftNode::handle_timeout);
+        }
+    }
+
+    pub(crate) fn propose(&mut self, i: usize, padding: usize) {
+        let slot = &mut self.nodes[i];
+        let Some(raft) = slot.raft.as_mut() else { return };
+        let ticket = self.oracle.ask(slot.id, false);
+        let mut command = ticket.get().to_le_bytes().to_vec();
+        command.resize(8 + padding, b'.');
+        match raft.propose(self.now, Payload::command(command), ticket) {
+            Ok(raft_core::Proposed::Appended(_)) => {}
+            Ok(raft_core::Proposed::Forwarded(_)) => self.oracle.seen.forwarded += 1,
+            Err(_) => self.oracle.tell(slot.id, ticket, Fate::Refused),
+        }
+        self.look(i);
+    }
+
+    pub(crate) fn read(&mut self, i: usize) {
+        let slot = &mut self.nodes[i];
+        let Some(raft) = slot.raft.as_mut() else { return };
+        let ticket = self.oracle.ask(slot.id, true);
+        if raft.read(self.now, ticket).is_err() {
+            self.oracle.tell(slot.id, ticket, Fate::Refused);
+        }
+        self.look(i);
+    }
+
+    // The oracle.
+
+    fn look(&mut self, i: usize) {
+        self.look_at_state(i);
+        let slot = &mut self.nodes[i];
+        let Some(raft) = slot.raft.as_mut() else { return };
+        for notice in raft.take_notices() {
+            let told: Option<(Ticket, Fate)> = match notice {
+                Notice::ReadReady { ticket, index } => Some((ticket, Fate::Answered(index))),
+                Notice::ReadFailed { ticket, .. } | Notice::Refused { ticket, .. } => {
+                    Some((ticket, Fate::Refused))
+                }
+                Notice::Dropped { ticket } => Some((ticket, Fate::Unknown)),
+                Notice::RoleChanged { .. } | Notice::MembershipChanged { .. } => None,
+                Notice::PeerRefused { .. } | Notice::Violation(_) => {
+                    panic!("{} accuses an honest peer: {notice:?}", slot.id)
+                }
+            };
+            if let Some((ticket, fate)) = told {
+                self.oracle.tell(slot.id, ticket, fate);
+            }
+        }
+    }
+
+    fn look_at_state(&mut self, i: usize) {
+        let slot = &self.nodes[i];
+        let Some(raft) = slot.raft.as_ref() else { return };
+        let state = raft.state();
+        let (log, term, commit) = (state.log(), state.current_term(), state.commit_index());
+        let led = if matches!(state.role(), Role::Leader(_)) {
+            self.oracle.leads(slot.id, term, log);
+            if let Some((_, last)) = slot.led.filter(|(led, _)| *led == term) {
+                assert!(log.holds(last), "Leader Append-Only: {} lost {last}", slot.id);
+            }
+            Some((term, log.last()))
+        } else {
+            None
+        };
+        let after = slot.commit_seen;
+        assert!(commit >= after, "{} moved its commit index back", slot.id);
+        if commit > after {
+            let disks = self.nodes.iter().map(|slot| &slot.disk);
+            self.oracle.commits(log, after, &disks, commit);
+        }
+        let slot = &mut self.nodes[i];
+        (slot.led, slot.commit_seen) = (led, commit);
+    }
+}
