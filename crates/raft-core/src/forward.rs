@@ -7,6 +7,8 @@
 //!   is told that it was not applied, and may propose again.
 //! * The receiver drops a doubled or overtaken message by its serial, so that nothing is appended
 //!   twice. The memory for it lasts as long as the term; the term rule refuses what is older.
+//! * A process that began inside a term does not know what it appended in it before: it refuses
+//!   nothing, for a doubled message may be of an entry that will be committed.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -26,6 +28,8 @@ pub(crate) struct Forwarding {
     oldest: Term,
     /// The highest serial received in this term, by sender and process.
     received: BTreeMap<(NodeId, u64), u64>,
+    /// The term this process began in.
+    born: Term,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,10 +43,10 @@ struct Waiting {
 const PROCESSES_MAX: usize = 64;
 
 impl Forwarding {
-    pub(crate) fn new(node: NodeId, boot: u64) -> Self {
+    pub(crate) fn new(node: NodeId, boot: u64, born: Term) -> Self {
         let (waiting, received) = (BTreeMap::new(), BTreeMap::new());
         let oldest = Term::ZERO;
-        Self { node, boot, serial: 0, waiting, waiting_bytes: 0, oldest, received }
+        Self { node, boot, serial: 0, waiting, waiting_bytes: 0, oldest, received, born }
     }
 
     pub(crate) const fn boot(&self) -> u64 {
@@ -129,6 +133,13 @@ impl Forwarding {
         let new = propose.serial > *last;
         *last = propose.serial.max(*last);
         new
+    }
+
+    /// Whether this process knows everything it received in this term, so that it may say what was
+    /// not appended.
+    pub(crate) fn remembers(&self, term: Term) -> bool {
+        assert!(term >= self.born, "terms only grow");
+        term > self.born
     }
 
     pub(crate) fn enter_term(&mut self) {

@@ -502,6 +502,10 @@ fn on_propose(
     }
     match role {
         Role::Leader(leader) => leader.on_forwarded(common, out, from, propose),
+        // It may have led this term before a restart, and appended this then.
+        Role::Follower(_) | Role::Candidate(_) if !common.forwarding.remembers(common.term()) => {
+            out.dropped("proposal to an earlier process");
+        }
         Role::Follower(_) | Role::Candidate(_) => {
             let origins = propose.payloads.iter().filter_map(Payload::origin);
             let refused =

@@ -136,7 +136,7 @@ impl Common {
             heard_leader: None,
             now: Time::ZERO,
             epoch,
-            forwarding: Forwarding::new(me.node, boot),
+            forwarding: Forwarding::new(me.node, boot, hard.term),
             rng,
             log,
             config,

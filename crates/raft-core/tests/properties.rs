@@ -2,11 +2,15 @@
 //!
 //! `properties/world.rs` is a cluster whose messages are lost, doubled and reordered, whose disks
 //! are slow and whose nodes crash; `properties/oracle.rs` is what must hold after every step;
-//! `properties/calm.rs` is what must hold once the faults end; `properties/quorum.rs` counts.
+//! `properties/calm.rs` is what must hold once the faults end; `properties/regressions.rs` are bugs that seeds found, as stories;
+//! `properties/quorum.rs` counts.
 //!
 //! `SEEDS=20000 cargo test --release -p raft-core --test properties` runs longer, and `SEED=17`
 //! runs one schedule again.
 
+#[path = "support/bench.rs"]
+#[expect(dead_code, reason = "the tests of the paper use all of it")]
+mod bench;
 #[path = "properties/calm.rs"]
 mod calm;
 #[path = "support/disk.rs"]
@@ -15,6 +19,8 @@ mod disk;
 mod oracle;
 #[path = "properties/quorum.rs"]
 mod quorum;
+#[path = "properties/regressions.rs"]
+mod regressions;
 #[path = "support/rng.rs"]
 mod rng;
 #[path = "properties/swarm.rs"]

@@ -105,7 +105,8 @@ fn groups_of_every_size_elect_commit_answer_and_read() {
         for (i, id) in ids.iter().enumerate() {
             let node = group.nodes.get_mut(id).unwrap();
             let ticket = Ticket::new(100 + i as u64);
-            node.propose(group.now, Payload::command(vec![u8::try_from(i).unwrap()]), ticket).unwrap();
+            node.propose(group.now, Payload::command(vec![u8::try_from(i).unwrap()]), ticket)
+                .unwrap();
             node.read(group.now, Ticket::new(200 + i as u64)).unwrap();
         }
         group.settle();

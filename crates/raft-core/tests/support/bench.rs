@@ -1,0 +1,313 @@
+//! One node on a bench. The test is its peers: it says what they say and looks at what leaves.
+//!
+//! Nothing leaves by itself and nothing is written by itself; `settle` writes and pulls until the
+//! node is quiet. Read next: `../paper/s5_2.rs`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use raft_core::{
+    AppendEntries, AppendEntriesResponse, AppendResult, Apply, Body, Entry, EntryId, Epoch,
+    HardState, Incarnation, Index, LogSlice, Member, Membership, Message, NodeId, Notice, Payload,
+    Peer, Persist, RaftConfig, RaftNode, RequestVote, RequestVoteResponse, RoleName, Round, Status,
+    Term, Ticket, Time,
+};
+
+use crate::disk::Disk;
+
+pub(crate) fn n(id: u64) -> NodeId {
+    NodeId::new(id).expect("tests count nodes from one")
+}
+
+/// The id of an entry, in the order of the notation: `at(10, 4)` is `10@4`.
+pub(crate) fn at(index: u64, term: u64) -> EntryId {
+    EntryId::new(Term::new(term), Index::new(index))
+}
+
+/// Entries of these terms after an index.
+pub(crate) fn entries(after: u64, terms: &[u64]) -> Vec<Entry> {
+    let entry = |(i, term): (u64, &u64)| Entry {
+        id: at(after + 1 + i, *term),
+        payload: Payload::command(format!("{}@{term}", after + 1 + i)),
+    };
+    (0..).zip(terms).map(entry).collect()
+}
+
+/// What a leader sends: entries of these terms after `prev`.
+pub(crate) fn append(prev: EntryId, terms: &[u64], leader_commit: u64) -> Body {
+    let slice = LogSlice::new(prev, entries(prev.index.get(), terms)).expect("terms never fall");
+    let (leader_commit, round) = (Index::new(leader_commit), Round::new(1));
+    Body::AppendEntries(AppendEntries { slice, leader_commit, round })
+}
+
+/// What a candidate sends.
+pub(crate) fn vote_for_me(last: EntryId) -> Body {
+    Body::RequestVote(RequestVote { last, transfer: false })
+}
+
+pub(crate) fn granted() -> Body {
+    Body::RequestVoteResponse(RequestVoteResponse { granted: true })
+}
+
+/// A node, its disk, and a clock that stands still.
+pub(crate) struct Bench {
+    pub(crate) raft: RaftNode,
+    pub(crate) disk: Disk,
+    pub(crate) now: Time,
+    pub(crate) notices: Vec<Notice>,
+    id: NodeId,
+    config: RaftConfig,
+    processes: u64,
+    writing: VecDeque<Persist>,
+    applying: VecDeque<Apply>,
+}
+
+impl Bench {
+    /// Node 1 of a group of so many, on a blank disk, without pre-vote: as the paper has it.
+    pub(crate) fn new(nodes: u64) -> Self {
+        Self::on(Self::config(1, nodes), Disk::default())
+    }
+
+    /// Node 1 in this term, with a log of these terms.
+    pub(crate) fn with_log(nodes: u64, term: u64, terms: &[u64]) -> Self {
+        Self::voted(nodes, (term, None), terms)
+    }
+
+    /// Node 1 in this term, with this vote given and a log of these terms.
+    pub(crate) fn voted(nodes: u64, (term, vote): (u64, Option<u64>), terms: &[u64]) -> Self {
+        let members: BTreeMap<NodeId, Member> =
+            (1..=nodes).map(|id| (n(id), Member::default())).collect();
+        let created = Membership::bootstrap(members);
+        let (term, voted_for, commit) = (Term::new(term), vote.map(n), Index::ZERO);
+        let hard = HardState { term, voted_for, commit };
+        Self::on(Self::config(1, nodes), Disk::of(created, hard, entries(0, terms)))
+    }
+
+    pub(crate) fn config(id: u64, nodes: u64) -> RaftConfig {
+        RaftConfig::new(id, (1..=nodes).filter(|peer| *peer != id).collect())
+            .with_heartbeat_interval(Duration::from_millis(50))
+            .with_election_timeout(Duration::from_millis(150), Duration::from_millis(300))
+            .without_pre_vote_returning_nodes_disturb()
+    }
+
+    pub(crate) fn on(config: RaftConfig, disk: Disk) -> Self {
+        let id = config.node_id();
+        let now = Time::ZERO.after(Duration::from_secs(1));
+        let raft = Self::process(&config, &disk, now, 1);
+        let (writing, applying) = (VecDeque::new(), VecDeque::new());
+        let (processes, notices) = (1, Vec::new());
+        Self { raft, disk, now, notices, id, config, processes, writing, applying }
+    }
+
+    fn process(config: &RaftConfig, disk: &Disk, now: Time, number: u64) -> RaftNode {
+        let incarnation = Incarnation::new(config.node_id().get().into());
+        let config = config.clone().with_seed(number);
+        RaftNode::new(config, incarnation, disk.restored(usize::MAX), now)
+            .expect("what the disk holds can be restored")
+    }
+
+    /// Power is lost: memory and unfinished writes are gone. Then the node starts again.
+    pub(crate) fn crash_and_restart(&mut self) {
+        self.processes += 1;
+        self.writing.clear();
+        self.applying.clear();
+        self.raft = Self::process(&self.config, &self.disk, self.now, self.processes);
+    }
+
+    // What the node hears.
+
+    /// Hands over a message and settles. Returns what leaves.
+    pub(crate) fn hears(&mut self, from: u64, term: u64, body: Body) -> Vec<Message> {
+        self.receive(from, term, body);
+        self.settle()
+    }
+
+    /// Hands over a message; nothing is pulled and nothing written.
+    pub(crate) fn receive(&mut self, from: u64, term: u64, body: Body) {
+        self.receive_in(from, term, Epoch::new(1), body);
+    }
+
+    pub(crate) fn receive_in(&mut self, from: u64, term: u64, epoch: Epoch, body: Body) {
+        let from = Peer { node: n(from), incarnation: Incarnation::new(from.into()) };
+        let message = Message { from, to: self.id, term: Term::new(term), epoch, body };
+        self.raft.handle_message(self.now, message);
+    }
+
+    /// Answers a message this node sent, in its conversation, and settles.
+    pub(crate) fn hears_answer(&mut self, to: &Message, body: Body) -> Vec<Message> {
+        self.receive_in(to.to.get(), to.term.get(), to.epoch, body);
+        self.settle()
+    }
+
+    /// A follower matched everything in a request.
+    pub(crate) fn hears_matched(&mut self, request: &Message) -> Vec<Message> {
+        let Body::AppendEntries(sent) = &request.body else { unreachable!("only requests match") };
+        let index = sent.slice.last().index;
+        let result = AppendResult::Matched { match_index: index, accepted: index };
+        let body = AppendEntriesResponse { round: sent.round, result };
+        self.hears_answer(request, Body::AppendEntriesResponse(body))
+    }
+
+    /// A follower did not match a request and gives this hint.
+    pub(crate) fn hears_conflict(&mut self, request: &Message, hint: EntryId) -> Vec<Message> {
+        let Body::AppendEntries(sent) = &request.body else { unreachable!("only requests match") };
+        let result = AppendResult::Conflict { hint, rejected: sent.slice.prev().index };
+        let body = AppendEntriesResponse { round: sent.round, result };
+        self.hears_answer(request, Body::AppendEntriesResponse(body))
+    }
+
+    /// The clock moves to the deadline of the node, and it settles.
+    pub(crate) fn times_out(&mut self) -> Vec<Message> {
+        self.now = self.now.max(self.raft.deadline().at);
+        self.raft.handle_timeout(self.now);
+        self.settle()
+    }
+
+    pub(crate) fn pass(&mut self, span: Duration) {
+        self.now = self.now.after(span);
+    }
+
+    /// Is elected with the votes of everybody; returns the first messages of the new leader.
+    pub(crate) fn wins(&mut self) -> Vec<Message> {
+        let asked = self.times_out();
+        let mut sent = Vec::new();
+        for ask in asked.iter().filter(|m| matches!(m.body, Body::RequestVote(_))) {
+            sent.extend(self.hears_answer(ask, granted()));
+        }
+        assert_eq!(self.role(), RoleName::Leader, "everybody voted for it");
+        sent
+    }
+
+    // What the node does.
+
+    pub(crate) fn propose(&mut self, command: &'static str, ticket: u64) -> Vec<Message> {
+        self.raft
+            .propose(self.now, Payload::command(command), Ticket::new(ticket))
+            .expect("it leads, or knows who does");
+        self.settle()
+    }
+
+    /// Pulls the network lane: what leaves without waiting for the disk.
+    pub(crate) fn pull(&mut self) -> Vec<Message> {
+        let messages = self.raft.take_messages();
+        self.notices.extend(self.raft.take_notices());
+        messages
+    }
+
+    /// Pulls the disk lane: the writes begin, and do not end.
+    pub(crate) fn begin_writes(&mut self) -> usize {
+        while let Some(persist) = self.raft.take_persist() {
+            self.writing.push_back(persist);
+        }
+        self.writing.len()
+    }
+
+    /// Ends all writes that were begun; returns the promises they free.
+    pub(crate) fn end_writes(&mut self) -> Vec<Message> {
+        let mut freed = Vec::new();
+        while let Some(persist) = self.writing.pop_front() {
+            self.disk.write(&persist);
+            let (persisted, promises) = persist.into_persisted();
+            self.raft.handle_persisted(self.now, persisted);
+            freed.extend(promises);
+        }
+        freed
+    }
+
+    /// Writes, sends and applies until the node is quiet. Returns what left, in order.
+    pub(crate) fn settle(&mut self) -> Vec<Message> {
+        let mut left = Vec::new();
+        loop {
+            let messages = self.pull();
+            let writes = self.begin_writes();
+            let applied = self.apply().is_some();
+            if messages.is_empty() && writes == 0 && !applied {
+                return left;
+            }
+            left.extend(messages);
+            left.extend(self.end_writes());
+        }
+    }
+
+    /// Applies the next batch; the ids and tickets in it.
+    pub(crate) fn apply(&mut self) -> Option<(Vec<EntryId>, Vec<Ticket>)> {
+        let apply = self.raft.take_apply()?;
+        let ids = apply.entries().iter().map(|entry| entry.id).collect();
+        let tickets = apply.tickets().iter().map(|(_, ticket)| *ticket).collect();
+        self.raft.handle_applied(self.now, apply.into_applied());
+        Some((ids, tickets))
+    }
+
+    // What the node is.
+
+    pub(crate) fn status(&self) -> Status {
+        self.raft.status()
+    }
+
+    pub(crate) fn role(&self) -> RoleName {
+        self.status().role
+    }
+
+    pub(crate) fn term(&self) -> u64 {
+        self.status().term.get()
+    }
+
+    pub(crate) fn vote(&self) -> Option<u64> {
+        self.status().voted_for.map(NodeId::get)
+    }
+
+    pub(crate) fn commit(&self) -> u64 {
+        self.status().commit_index.get()
+    }
+
+    /// The terms of the log, from index 1 on.
+    pub(crate) fn log(&self) -> Vec<u64> {
+        let log = self.raft.state().log();
+        (1..=log.last().index.get())
+            .map(|index| log.term_at(Index::new(index)).expect("it is in the log").get())
+            .collect()
+    }
+
+    /// The terms of what the disk holds, from index 1 on.
+    pub(crate) fn written(&self) -> Vec<u64> {
+        (1..).map_while(|i| self.disk.id_at(Index::new(i))).map(|id| id.term.get()).collect()
+    }
+}
+
+/// The messages for one node.
+pub(crate) fn to(messages: &[Message], node: u64) -> Vec<&Message> {
+    messages.iter().filter(|message| message.to == n(node)).collect()
+}
+
+/// The one vote that was given or refused in these messages.
+pub(crate) fn vote_in(messages: &[Message]) -> Option<bool> {
+    let mut votes = messages.iter().filter_map(|message| {
+        let Body::RequestVoteResponse(answer) = &message.body else { return None };
+        Some(answer.granted)
+    });
+    let vote = votes.next();
+    assert!(votes.next().is_none(), "one question, one answer");
+    vote
+}
+
+/// What became of the one AppendEntries that was answered in these messages.
+pub(crate) fn result_in(messages: &[Message]) -> Option<AppendResult> {
+    let mut results = messages.iter().filter_map(|message| {
+        let Body::AppendEntriesResponse(response) = &message.body else { return None };
+        Some(response.result)
+    });
+    let result = results.next();
+    assert!(results.next().is_none(), "one request, one answer");
+    result
+}
+
+/// The AppendEntries in these messages, with whom they are for.
+pub(crate) fn appends(messages: &[Message]) -> Vec<(NodeId, &AppendEntries)> {
+    messages
+        .iter()
+        .filter_map(|message| {
+            let Body::AppendEntries(request) = &message.body else { return None };
+            Some((message.to, request))
+        })
+        .collect()
+}
