@@ -55,3 +55,43 @@ impl Digest {
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 /// Not zero, so that leading zeroes count.
 const SEED: u64 = 0x243f_6a88_85a3_08d3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest_of(slices: &[&[u8]]) -> u64 {
+        let mut digest = Digest::default();
+        for slice in slices {
+            digest.slice(slice);
+        }
+        digest.finish()
+    }
+
+    #[test]
+    fn where_one_slice_ends_and_the_next_begins_counts() {
+        let different: [&[&[u8]]; 8] = [
+            &[],
+            &[b""],
+            &[b"", b""],
+            &[b"a"],
+            &[b"a", b""],
+            &[b"", b"a"],
+            &[b"a\0"],
+            &[b"a\0\0\0\0\0\0\0"],
+        ];
+        let digests: std::collections::BTreeSet<_> = different.into_iter().map(digest_of).collect();
+        assert_eq!(digests.len(), different.len());
+    }
+
+    #[test]
+    fn every_bit_of_a_long_slice_counts() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let expected = digest_of(&[&bytes]);
+        for bit in 0..bytes.len() * 8 {
+            let mut other = bytes.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert_ne!(digest_of(&[&other]), expected, "bit {bit}");
+        }
+    }
+}
