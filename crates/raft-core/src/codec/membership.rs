@@ -3,7 +3,7 @@
 //! ```text
 //! version u8 = 1
 //! id      term varint, index varint
-//! members count varint, then each: node varint, flags u8 (1 voter, 2 outgoing, 4 incarnation),
+//! members count varint, then each, ascending: node varint, flags u8 (1 voter, 2 outgoing, 4 incarnation),
 //!         incarnation u128 if flag 4, address length varint, address
 //! ```
 
@@ -82,9 +82,11 @@ pub(super) fn take_membership(reader: &mut Reader) -> Result<Membership, CodecEr
         if flags & 2 != 0 {
             outgoing.insert(node);
         }
-        if members.insert(node, Member { address, incarnation }).is_some() {
-            return Err(CodecError::Invalid("member node twice", node.get()));
+        // Ascending, so that equal memberships are equal bytes.
+        if members.last_key_value().is_some_and(|(last, _)| *last >= node) {
+            return Err(CodecError::Invalid("member node out of order", node.get()));
         }
+        members.insert(node, Member { address, incarnation });
     }
     Membership::from_parts(id, members, voters, outgoing)
         .ok_or(CodecError::Invalid("membership voters", 0))
