@@ -1,8 +1,8 @@
 //! `Index`: every key with its newest version, in the order of the keys.
 //!
 //! A tree of three levels, whose nodes are shared: the root holds blocks, a block holds at most
-//! [`ITEMS_MAX`] leaves, a leaf at most as many slots. Only the root grows without bound; at a
-//! hundred million keys it has some ten thousand blocks.
+//! [`ITEMS_MAX`](super::node::ITEMS_MAX) leaves, a leaf at most as many slots. Only the root grows
+//! without bound; at a hundred million keys it has some ten thousand blocks.
 //!
 //! * **Freezing is cheap.** A clone shares the blocks: about one counter per ten thousand keys.
 //!   Whoever writes afterwards copies the one block and the one leaf it touches, pointers only.
