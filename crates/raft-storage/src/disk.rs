@@ -7,6 +7,8 @@
 //!
 //! Read next: `file/wal.rs`, their main user.
 
+#![expect(clippy::disallowed_types, reason = "the one place that touches files")]
+
 use core::fmt;
 use core::time::Duration;
 use std::fs::{self, File, OpenOptions, TryLockError};

@@ -183,3 +183,26 @@ fn recovery_is_idempotent_and_writes_nothing() {
     }
     assert!(torn > 5, "torn tails were among them: {torn}");
 }
+
+/// A process dies between its writes and their sync, and the next one reads them from memory. What
+/// that one believed is still there when the power fails right after: it was synced before it was
+/// read.
+#[test]
+fn what_recovery_believes_survives_the_next_power_failure() {
+    let mut beyond = 0;
+    for seed in 0..200 {
+        let mut random = Random(seed);
+        let (disk, mut storage) = fresh(small(Alignment::Eight));
+        disk.fail_at(disk.calls() + 20 + random.below(60), ErrorKind::BrokenPipe, true);
+        let life = live(&mut storage, &Model::default(), &mut random, 40);
+        drop(storage);
+        disk.kill();
+        let mut storage = open(&disk, 5, small(Alignment::Eight)).unwrap();
+        let believed = survivor(&mut storage, &life);
+        beyond += u64::from(believed != life.states[life.acknowledged]);
+        let life = Life { states: vec![believed], acknowledged: 0 };
+        let disk = disk.crash(&mut random);
+        survivor(&mut open(&disk, 6, small(Alignment::Eight)).unwrap(), &life);
+    }
+    assert!(beyond > 5, "unacknowledged writes were among what was believed: {beyond}");
+}

@@ -82,8 +82,7 @@ impl BatchReader {
         let mut end = log.replay.last().index.next();
         let mut left = bytes_max;
         while end.get() > 1 && log.replay.holds(end.prev()) {
-            let place = log.index.find(end.prev()).expect("the index knows what the log holds");
-            let start = place.first.max(log.replay.base().index.next());
+            let start = piece_start(log, end);
             let mut piece = self.entries(wal, (group, log), start..end, u64::MAX)?;
             let fits = piece.iter().rev().take_while(|entry| {
                 let cost = entry.payload.cost();
@@ -204,6 +203,28 @@ fn read_header(
     }
     Ok(header)
 }
+
+/// Where a piece of the log begins that ends here and is read at once: neighbouring batches of about
+/// a mebibyte, so that walking backwards does not mean reading backwards.
+fn piece_start(log: &GroupLog, end: Index) -> Index {
+    let base = log.replay.base().index;
+    let find = |index| log.index.find(index).expect("the index knows what the log holds");
+    let last = find(end.prev());
+    let mut first = last;
+    while first.first.prev() > base {
+        let before = find(first.first.prev());
+        let near =
+            before.seq == last.seq && last.offset.saturating_sub(before.offset) < PIECE_BYTES;
+        if !near {
+            break;
+        }
+        first = before;
+    }
+    first.first.max(base.next())
+}
+
+/// How much of a log is read at once while walking backwards, in bytes of the segment.
+const PIECE_BYTES: u64 = 1 << 20;
 
 /// A segment for reading, opened when it is not.
 fn open<'a>(

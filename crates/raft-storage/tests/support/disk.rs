@@ -111,6 +111,12 @@ impl FakeDisk {
         Arc::new(Self(Arc::new(Mutex::new(after))))
     }
 
+    /// The process dies, the system does not: the same disk, works again, nobody has locked it.
+    pub(crate) fn kill(&self) {
+        let mut inner = self.inner();
+        (inner.fault, inner.stops, inner.locked) = (None, false, false);
+    }
+
     /// Paths of all files.
     pub(crate) fn paths(&self) -> Vec<PathBuf> {
         self.inner().names.keys().cloned().collect()
