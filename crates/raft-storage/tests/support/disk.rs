@@ -306,6 +306,12 @@ impl DiskFile for FakeFile {
     }
 
     fn drop_cache(&self) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap();
+        let inode = inner.inodes.get_mut(&self.number).unwrap();
+        if inode.pending.is_empty() {
+            // What looked clean because a sync failed shows its true content now.
+            inode.now = inode.durable.clone();
+        }
         Ok(())
     }
 }
