@@ -23,7 +23,7 @@ use crate::clock;
 
 pub use error::ClusterError;
 pub use layout::{Layout, MemberSpec, Wanted, is_port_free};
-pub use process::{Ended, Launch, Line, Process, Program};
+pub use process::{Ended, Launch, Line, Process, Program, Severity};
 pub use table::table;
 
 /// Members as child processes. Dropping it kills them.

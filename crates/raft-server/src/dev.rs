@@ -6,11 +6,15 @@
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::cluster::{Cluster, ClusterError, Layout, Line, Program, Wanted, is_port_free};
+use crate::cluster::{
+    Cluster, ClusterError, Layout, Line, Program, Severity, Wanted, is_port_free,
+};
 use crate::config::ConfigError;
 use crate::flags::{self, Flag, Kind};
 use crate::shutdown::Shutdown;
@@ -125,15 +129,21 @@ async fn supervise(options: &DevOptions) -> Result<(), DevError> {
     let verb = if layout.is_known { "starting again" } else { "starting" };
     note(&format!("{verb} {} in {}", counted(layout.members.len()), layout.dir.display()));
     let (lines, mut seen) = mpsc::channel::<Line>(LINES_MAX);
-    let showing = tokio::spawn(async move {
-        while let Some(line) = seen.recv().await {
-            note(&format!("{} | {}", line.name, line.text));
+    let is_ready = Arc::new(AtomicBool::new(false));
+    let showing = tokio::spawn({
+        let is_ready = Arc::clone(&is_ready);
+        async move {
+            while let Some(line) = seen.recv().await {
+                if line.severity == Severity::Error || is_ready.load(Ordering::Relaxed) {
+                    note(&format!("{} | {}", line.name, line.text));
+                }
+            }
         }
     });
 
     let mut cluster = Cluster::new(layout, program, Some(lines));
     let outcome = tokio::select! {
-        outcome = serve(&mut cluster) => outcome,
+        outcome = serve(&mut cluster, &is_ready) => outcome,
         _ = shutdown.requested() => Ok(()),
     };
     // Members that see their peers go complain about it; the logs keep that.
@@ -143,9 +153,10 @@ async fn supervise(options: &DevOptions) -> Result<(), DevError> {
 }
 
 /// Starts all members and tells of those that end, until none is left.
-async fn serve(cluster: &mut Cluster) -> Result<(), DevError> {
+async fn serve(cluster: &mut Cluster, is_ready: &AtomicBool) -> Result<(), DevError> {
     cluster.start_all()?;
     cluster.wait_ready(READY_LIMIT, note).await?;
+    is_ready.store(true, Ordering::Relaxed);
     greet(cluster);
     loop {
         let ended = cluster.next_end().await;

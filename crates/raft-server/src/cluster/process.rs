@@ -57,6 +57,17 @@ pub struct Line {
     pub name: String,
     /// What.
     pub text: String,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
+/// How bad a line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Somebody should look at it. While a cluster starts this is usual: peers come one by one.
+    Warning,
+    /// An error, or no log line at all, such as a panic.
+    Error,
 }
 
 /// A member that is gone.
@@ -250,9 +261,10 @@ impl Sink {
         // A full disk must not stop the member; its last lines are still in memory.
         _ = self.log.write_all(bytes);
         let text = String::from_utf8_lossy(bytes).trim_end().to_owned();
-        if let Some(lines) = self.lines.as_ref().filter(|_| is_worth_a_look(&text)) {
+        if let (Some(lines), Some(severity)) = (&self.lines, severity(&text)) {
+            let (name, text) = (self.name.clone(), text.clone());
             // A screen that is too slow misses lines, which the file has.
-            _ = lines.try_send(Line { name: self.name.clone(), text: text.clone() });
+            _ = lines.try_send(Line { name, text, severity });
         }
         let mut tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         if tail.len() == TAIL_LINES {
@@ -262,17 +274,21 @@ impl Sink {
     }
 }
 
-/// Whether a line is a warning, an error, or no log line at all, such as a panic.
-fn is_worth_a_look(line: &str) -> bool {
+/// How bad a line is; `None` for what is worth no look.
+fn severity(line: &str) -> Option<Severity> {
     if line.is_empty() {
-        return false;
+        return None;
     }
-    if let Ok(value) = serde_json::from_str::<serde_json::Value>(line) {
-        let level = value["level"].as_str().unwrap_or("error").to_ascii_lowercase();
-        return !["trace", "debug", "info"].contains(&level.as_str());
+    let json = serde_json::from_str::<serde_json::Value>(line).ok();
+    let level = match &json {
+        Some(value) => value["level"].as_str(),
+        None => line.split_whitespace().nth(1),
+    };
+    match level.unwrap_or_default().to_ascii_lowercase().as_str() {
+        "trace" | "debug" | "info" => None,
+        "warn" => Some(Severity::Warning),
+        _ => Some(Severity::Error),
     }
-    let level = line.split_whitespace().nth(1).unwrap_or_default();
-    !["TRACE", "DEBUG", "INFO"].contains(&level)
 }
 
 /// The lines shown of a member that died.
@@ -378,16 +394,19 @@ mod tests {
     /// Both log formats are understood; what is no log line is always shown.
     #[test]
     fn warnings_are_told_from_the_rest() {
+        let (warning, error) = (Some(Severity::Warning), Some(Severity::Error));
         for (line, expected) in [
-            ("2026-01-01T00:00:00Z  INFO raft_server: x", false),
-            ("2026-01-01T00:00:00Z DEBUG raft_server: x", false),
-            ("2026-01-01T00:00:00Z ERROR raft_server: x", true),
-            (r#"{"level":"info","msg":"x"}"#, false),
-            (r#"{"timestamp":"","level":"WARN","message":"x"}"#, true),
-            ("thread 'main' panicked at x", true),
-            ("", false),
+            ("2026-01-01T00:00:00Z  INFO raft_server: x", None),
+            ("2026-01-01T00:00:00Z DEBUG raft_server: x", None),
+            ("2026-01-01T00:00:00Z  WARN raft_server: x", warning),
+            ("2026-01-01T00:00:00Z ERROR raft_server: x", error),
+            (r#"{"level":"info","msg":"x"}"#, None),
+            (r#"{"timestamp":"","level":"WARN","message":"x"}"#, warning),
+            (r#"{"level":"fatal","msg":"x"}"#, error),
+            ("thread 'main' panicked at x", error),
+            ("", None),
         ] {
-            assert_eq!(is_worth_a_look(line), expected, "{line}");
+            assert_eq!(severity(line), expected, "{line}");
         }
     }
 }
