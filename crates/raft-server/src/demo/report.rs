@@ -119,7 +119,7 @@ impl Report {
         _ = writeln!(
             text,
             "{} writes were cut off with an outcome that no client knows; each may be there or \
-             not. {} were refused.",
+             not. {} were refused, most after losing a race for a shared key.",
             verdict.unknown, verdict.not_applied,
         );
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
