@@ -109,9 +109,9 @@ impl Report {
                 self.failovers.iter().map(|time| time.as_millis().to_string()).collect();
             _ = writeln!(
                 text,
-                "The leader was killed {} times. Writes went on after {} ms; the longest pause was \
+                "The leader was killed {}. Writes went on after {} ms; the longest pause was \
                  {} ms.",
-                self.failovers.len(),
+                times(self.failovers.len()),
                 all.join(", "),
                 longest.as_millis(),
             );
@@ -119,7 +119,7 @@ impl Report {
         _ = writeln!(
             text,
             "{} writes were cut off with an outcome that no client knows; each may be there or \
-             not. {} were refused, most after losing a race for a shared key.",
+             not. {} were refused for certain: no connection, or a lost race for a shared key.",
             verdict.unknown, verdict.not_applied,
         );
         let keys: Vec<String> = self.keys.iter().map(ToString::to_string).collect();
@@ -148,6 +148,10 @@ impl Report {
         }
         text
     }
+}
+
+fn times(count: usize) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
 fn millis(duration: Duration) -> f64 {
