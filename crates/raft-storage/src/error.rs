@@ -56,8 +56,8 @@ pub enum StorageError {
         /// The file that should be there.
         path: PathBuf,
     },
-    /// A file was written in a format this code does not know. Start the version that wrote it, or a
-    /// later one.
+    /// A file was written in a format this code does not know. Start the version that wrote it, or
+    /// a later one.
     UnknownVersion {
         /// The file.
         path: PathBuf,

@@ -20,8 +20,8 @@
 //!
 //! ```
 //! use raft_core::{
-//!     ClusterId, Entry, EntryId, GroupId, HardState, Identity, Incarnation, Index, NodeId, Payload,
-//!     Peer, Persist, Term,
+//!     ClusterId, Entry, EntryId, GroupId, HardState, Identity, Incarnation, Index, NodeId,
+//!     Payload, Peer, Persist, Term,
 //! };
 //! use raft_storage::{FileStorage, Storage, write};
 //!

@@ -35,7 +35,8 @@ pub trait Storage: Send {
     /// Writes the batch: in order, each [`Persist`] whole or not at all, all durable on return.
     ///
     /// A write whose first entry is not beyond the last index replaces everything from there on. A
-    /// write that [is empty](Persist::is_empty) costs nothing: what it waits for is durable already.
+    /// write that [is empty](Persist::is_empty) costs nothing: what it waits for is durable
+    /// already.
     ///
     /// # Errors
     ///

@@ -22,8 +22,8 @@ struct Life {
     acknowledged: usize,
 }
 
-/// Runs random calls until one fails or `calls` are done. After an error everything must fail in the
-/// same way.
+/// Runs random calls until one fails or `calls` are done. After an error everything must fail in
+/// the same way.
 fn live(storage: &mut FileStorage, model: &Model, random: &mut Random, calls: u64) -> Life {
     let mut life = Life { states: vec![model.clone()], acknowledged: 0 };
     let mut model = model.clone();
@@ -70,8 +70,9 @@ fn fresh(options: FileOptions) -> (Arc<FakeDisk>, FileStorage) {
     (disk, storage)
 }
 
-/// The power fails at every call that changes the disk, in many histories: afterwards the disk holds
-/// a prefix of the writes that contains all acknowledged ones, and the node goes on, four times.
+/// The power fails at every call that changes the disk, in many histories: afterwards the disk
+/// holds a prefix of the writes that contains all acknowledged ones, and the node goes on, four
+/// times.
 #[test]
 fn every_acknowledged_write_survives_a_power_failure_at_any_call() {
     for seed in 0..500 {

@@ -140,8 +140,9 @@ fn a_file_cut_at_any_byte_holds_the_whole_batches_before_the_cut() {
     }
 }
 
-/// Every byte of a history that was cut off is flipped, and a sample of the zeros between. In the last batch nobody can know; anywhere
-/// before, later batches prove it, and the refusal names file and offset. Nothing is ever wrong.
+/// Every byte of a history that was cut off is flipped, and a sample of the zeros between. In the
+/// last batch nobody can know; anywhere before, later batches prove it, and the refusal names file
+/// and offset. Nothing is ever wrong.
 #[test]
 fn a_flipped_byte_is_refused_unless_it_is_in_the_undecidable_last_batch() {
     for options in [eights(), pages()] {
@@ -263,9 +264,34 @@ fn a_batch_in_the_wrong_place_is_found() {
     assert_eq!(corruption.offset, to as u64);
 }
 
-/// Two batches share a sync and the first one does not read. If the system restarted, both are torn:
-/// that the second is there proves nothing. If only the process died, nothing was lost, so the
-/// first one rotted.
+/// A good batch of another history, with the right number in the right place, is found by its
+/// chain: this is what a lost write leaves behind when the one after it arrives.
+#[test]
+fn a_batch_of_another_history_is_found() {
+    let segment = |third: &'static str| {
+        let disk = FakeDisk::new();
+        let mut storage = open(&disk, 3, pages()).unwrap();
+        storage.initialize(identity(1)).unwrap();
+        for (index, text) in (1..).zip(["one", "two", third, "four"]) {
+            let entries = vec![command(1, index, text)];
+            let persist = Persist::unnumbered(state(1, 0, 0), None, entries);
+            storage.persist(&[(GROUPS[0], persist)]).unwrap();
+        }
+        (disk.copy(), disk.read(SEGMENT))
+    };
+    let (disk, mut bytes) = segment("three");
+    let (_, other) = segment("drei");
+    let at = 8192 + 3 * 4096;
+    bytes[at..at + 4096].copy_from_slice(&other[at..at + 4096]);
+    disk.put(SEGMENT, bytes);
+    let corruption = corruption(open(&disk, 9, pages()).unwrap_err());
+    assert_eq!(corruption.what, "lsn and chain of a batch");
+    assert_eq!(corruption.offset, at as u64 + 4096, "the one after it does not continue it");
+}
+
+/// Two batches share a sync and the first one does not read. If the system restarted, both are
+/// torn: that the second is there proves nothing. If only the process died, nothing was lost, so
+/// the first one rotted.
 #[test]
 fn a_later_batch_proves_something_only_if_the_system_did_not_restart() {
     let options = pages();

@@ -1,5 +1,5 @@
-//! Directories that are not ours, not whole, not of this version, or in use: each refusal is precise
-//! and changes nothing.
+//! Directories that are not ours, not whole, not of this version, or in use: each refusal is
+//! precise and changes nothing.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
 

@@ -24,8 +24,8 @@ pub struct FileOptions {
 /// Where batches begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alignment {
-    /// At multiples of eight bytes. Takes less room at low load, and trusts the disk not to damage a
-    /// sector that it is writing again.
+    /// At multiples of eight bytes. Takes less room at low load, and trusts the disk not to damage
+    /// a sector that it is writing again.
     Eight,
     /// At multiples of 4096 bytes: an acknowledged sector is never written again.
     Page,

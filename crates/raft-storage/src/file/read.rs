@@ -204,8 +204,8 @@ fn read_header(
     Ok(header)
 }
 
-/// Where a piece of the log begins that ends here and is read at once: neighbouring batches of about
-/// a mebibyte, so that walking backwards does not mean reading backwards.
+/// Where a piece of the log begins that ends here and is read at once: neighbouring batches of
+/// about a mebibyte, so that walking backwards does not mean reading backwards.
 fn piece_start(log: &GroupLog, end: Index) -> Index {
     let base = log.replay.base().index;
     let find = |index| log.index.find(index).expect("the index knows what the log holds");
@@ -242,7 +242,8 @@ fn open<'a>(
     Ok(open[at].1.as_ref())
 }
 
-/// The entries of a group that a batch leaves behind, ascending: later records replace earlier ones.
+/// The entries of a group that a batch leaves behind, ascending: later records replace earlier
+/// ones.
 fn records(table: &[u8], group: GroupId) -> Option<Vec<Record>> {
     let mut kept: Vec<Record> = Vec::new();
     for record in Table::new(table) {

@@ -12,9 +12,9 @@
 //! * **P4** the operating system did not restart since, so no write was lost, and any later batch
 //!   is there.
 //!
-//! With a proof it is corruption: recovery refuses, names the place and changes nothing. Without one
-//! it is a torn tail: the log ends before x. "A later batch is valid" alone proves nothing, because
-//! several batches may share a sync and a disk may write them in any order.
+//! With a proof it is corruption: recovery refuses, names the place and changes nothing. Without
+//! one it is a torn tail: the log ends before x. "A later batch is valid" alone proves nothing,
+//! because several batches may share a sync and a disk may write them in any order.
 //!
 //! Recovery writes nothing. What follows is written to a new segment, whose Checkpoint says where
 //! this one ended. Read next: `replay.rs` beside `file.rs`, the rules of the log.

@@ -1,5 +1,5 @@
-//! A disk in memory that does what real ones do: it forgets what was not synced, in any order and in
-//! parts, loses names, fails at any call, and calls pages clean after a sync that failed.
+//! A disk in memory that does what real ones do: it forgets what was not synced, in any order and
+//! in parts, loses names, fails at any call, and calls pages clean after a sync that failed.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
