@@ -75,7 +75,7 @@ fn fresh(options: FileOptions) -> (Arc<FakeDisk>, FileStorage) {
 /// times.
 #[test]
 fn every_acknowledged_write_survives_a_power_failure_at_any_call() {
-    for seed in 0..500 {
+    for seed in 0..250 {
         let mut random = Random(seed);
         let options = small([Alignment::Eight, Alignment::Page][usize::from(seed % 2 == 0)]);
         let options = if seed % 3 == 0 { options.without_zero_fill() } else { options };

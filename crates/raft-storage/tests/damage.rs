@@ -289,6 +289,40 @@ fn a_batch_of_another_history_is_found() {
     assert_eq!(corruption.offset, at as u64 + 4096, "the one after it does not continue it");
 }
 
+/// A Checkpoint that remembers another state than the replay finds is corruption, although every
+/// checksum of it holds: one of the two witnesses is wrong.
+#[test]
+fn a_checkpoint_is_a_second_witness() {
+    let history = history(pages(), false);
+    let mut storage = open(&history.disk, 4, pages()).unwrap();
+    let more = Persist::unnumbered(state(2, 0, 4), None, vec![command(2, 6, "six")]);
+    storage.persist(&[(GROUPS[0], more)]).unwrap();
+    let disk = history.disk.copy();
+    let path = "/data/wal/00-0000000000000002.wal";
+    let mut bytes = disk.read(path);
+    let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
+    let (at, salt) = (8192, bytes[72..88].to_vec());
+    let (table, body) = (word(&bytes, at + 8) as usize, word(&bytes, at + 12) as usize);
+    let body_at = at + 64 + table;
+    // The row of group 0 begins after the fixed part: term 2, no vote, commit hint 4.
+    let row = bytes[body_at..].windows(4).position(|window| window == [0, 2, 0, 4]).unwrap();
+    bytes[body_at + row + 3] = 3;
+    let crc = raft_core::Checksum::of(&bytes[body_at..body_at + body]).get();
+    bytes[body_at - 8..body_at - 4].copy_from_slice(&crc.to_le_bytes());
+    let crc = raft_core::Checksum::of(&bytes[at + 64..body_at - 4]).get();
+    bytes[body_at - 4..body_at].copy_from_slice(&crc.to_le_bytes());
+    let sum = crc_fast::crc64_nvme(&bytes[at + 64..body_at + body]);
+    bytes[at + 56..at + 64].copy_from_slice(&sum.to_le_bytes());
+    let crc = raft_core::Checksum::of(&salt).extend(&bytes[at..at + 4]);
+    let crc = crc.extend(&bytes[at + 8..at + 64]).get();
+    bytes[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
+    disk.put(path, bytes);
+    let corruption = corruption(open(&disk, 9, pages()).unwrap_err());
+    assert_eq!((corruption.what, corruption.offset), ("Checkpoint", 8192));
+    assert!(corruption.expected.contains("commit: 3"), "{}", corruption.expected);
+    assert!(corruption.found.contains("commit: 4"), "{}", corruption.found);
+}
+
 /// Two batches share a sync and the first one does not read. If the system restarted, both are
 /// torn: that the second is there proves nothing. If only the process died, nothing was lost, so
 /// the first one rotted.

@@ -78,7 +78,7 @@ fn memory_storage_equals_the_model() {
 /// closed well or cut off, with both alignments.
 #[test]
 fn file_storage_equals_the_model_across_restarts() {
-    for seed in 0..60 {
+    for seed in 0..30 {
         let options = small([Alignment::Eight, Alignment::Page][usize::from(seed % 2 == 0)]);
         let options = if seed % 5 == 0 { options.without_zero_fill() } else { options };
         let mut disk = FakeDisk::new();
