@@ -318,8 +318,11 @@ impl RaftNode {
     /// The transport lost its connection to a peer, and with it perhaps messages.
     pub fn handle_unreachable(&mut self, now: Time, peer: NodeId) {
         self.advance(now);
-        if let Role::Leader(leader) = &mut self.state.role {
-            leader.on_unreachable(peer);
+        let (common, role) = self.state.split();
+        match role {
+            Role::Follower(follower) => follower.on_unreachable(common, peer),
+            Role::Candidate(_) => {}
+            Role::Leader(leader) => leader.on_unreachable(peer),
         }
         self.finish();
     }

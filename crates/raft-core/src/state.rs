@@ -216,6 +216,13 @@ impl Common {
         self.now.after(self.rng.span(config.election_timeout_min, config.election_timeout_max))
     }
 
+    /// When to ask for votes after the connection to the leader broke: late enough for a leader that
+    /// lives to be heard again, and spread like every election timeout.
+    pub(crate) fn suspicion_deadline(&mut self) -> Time {
+        let interval = self.config.heartbeat_interval;
+        self.now.after(self.rng.span(interval, 3 * interval))
+    }
+
     /// Sends a message of the present term: at once if the disk holds term and vote, otherwise as a
     /// promise that leaves with the write.
     pub(crate) fn send(&self, out: &mut Outbox, to: NodeId, epoch: Epoch, body: Body) {

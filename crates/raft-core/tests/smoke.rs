@@ -61,7 +61,10 @@ impl Group {
             while let Some(message) = self.wire.pop_front() {
                 moved = true;
                 let to = message.to;
-                self.nodes.get_mut(&to).unwrap().handle_message(self.now, message);
+                // A node may be dead.
+                if let Some(node) = self.nodes.get_mut(&to) {
+                    node.handle_message(self.now, message);
+                }
             }
             if !moved {
                 return;
@@ -127,4 +130,32 @@ fn groups_of_every_size_elect_commit_answer_and_read() {
         assert!(group.notices.iter().all(|(_, n)| !matches!(n, Notice::Violation(_))));
         assert_eq!(group.leader(), leader, "nobody disturbs a leader that works");
     }
+}
+
+/// When the connection to the leader breaks at every follower, they elect another within a few
+/// heartbeats; when only one follower loses it, the others refuse and nothing changes.
+#[test]
+fn a_broken_connection_to_the_leader_shortens_the_wait_only_if_all_lost_it() {
+    let mut group = Group::new(3);
+    group.pass(Duration::from_secs(3));
+    let leader = group.leader();
+    let followers: Vec<NodeId> =
+        group.nodes.keys().copied().filter(|node| *node != leader).collect();
+
+    let now = group.now;
+    group.nodes.get_mut(&followers[0]).unwrap().handle_unreachable(now, leader);
+    let term = group.nodes[&leader].status().term;
+    group.pass(Duration::from_secs(3));
+    assert_eq!(group.leader(), leader, "the other follower still hears the leader");
+    assert_eq!(group.nodes[&leader].status().term, term);
+
+    let dead = group.nodes.remove(&leader).unwrap();
+    group.wire.clear();
+    let now = group.now;
+    for follower in &followers {
+        group.nodes.get_mut(follower).unwrap().handle_unreachable(now, leader);
+    }
+    group.pass(Duration::from_millis(400));
+    assert!(followers.contains(&group.leader()), "the lower election timeout is 500 ms");
+    drop(dead);
 }

@@ -232,6 +232,18 @@ impl Follower {
         self.reads.ask_again = Some(common.now.after(common.config.heartbeat_interval));
     }
 
+    /// The connection to a peer broke. If it was the leader, its process has probably ended: unless
+    /// it is heard again at once, this follower asks the others, who noticed the same, instead of
+    /// waiting for the election timeout. A leader that others still hear loses nothing by it, for
+    /// they refuse the pre-vote.
+    pub(crate) fn on_unreachable(&mut self, common: &mut Common, peer: NodeId) {
+        if self.leader != Some(peer) || !common.config.pre_vote {
+            return;
+        }
+        common.heard_leader = None;
+        self.election_deadline = self.election_deadline.min(common.suspicion_deadline());
+    }
+
     /// What is due at `now`.
     pub(crate) fn on_timeout(&mut self, common: &mut Common, out: &mut Outbox) -> Transition {
         if let (Some(at), Some(leader)) = (self.reads.ask_again, self.leader)
