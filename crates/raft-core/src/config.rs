@@ -31,8 +31,9 @@ pub struct RaftConfig {
     /// Time between two heartbeat rounds (§5.2). Default 50 ms; at most half of the lower election
     /// timeout, so that one lost heartbeat does not start an election.
     pub heartbeat_interval: Duration,
-    /// Election timeouts are drawn from here up to [`election_timeout_max`](Self::election_timeout_max)
-    /// (§5.2). Default 500 ms. Also how long a follower sticks to a leader it heard (thesis §4.2.3).
+    /// Election timeouts are drawn from here up to
+    /// [`election_timeout_max`](Self::election_timeout_max) (§5.2). Default 500 ms. Also how long
+    /// a follower sticks to a leader it heard (thesis §4.2.3).
     pub election_timeout_min: Duration,
     /// The upper end of election timeouts, exclusive. Default 1 s. A leader without contact to a
     /// quorum for this long steps down (thesis §6.2).

@@ -16,7 +16,8 @@
 //! [`RaftNode`] has four kinds of methods. *Commands* ([`propose`](RaftNode::propose),
 //! [`read`](RaftNode::read)) are refused at once or accepted; the fate of what was accepted comes
 //! back with the [`Ticket`], exactly once. *Events* (`handle_…`) are infallible. *Outputs*
-//! (`take_…`) are three lanes of work, pulled by whoever does the work, when there is room for more:
+//! (`take_…`) are three lanes of work, pulled by whoever does the work, when there is room for
+//! more:
 //!
 //! | lane | job | receipt |
 //! |---|---|---|
@@ -59,7 +60,8 @@
 //!
 //! # Map
 //!
-//! `node.rs` is the face and the table of who listens to what; `state.rs` is Figure 2; `role.rs` and
+//! `node.rs` is the face and the table of who listens to what; `state.rs` is Figure 2; `role.rs`
+//! and
 //! `role/*` are the roles; `vote.rs` answers candidates; `log.rs` is the log; `output.rs` are the
 //! jobs and receipts; `membership.rs` and `quorum.rs` count; `codec.rs` turns it all into bytes.
 //! Read them in this order.

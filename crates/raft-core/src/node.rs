@@ -28,8 +28,8 @@ use crate::{
 /// One node of one group: the pure protocol.
 ///
 /// Four kinds of methods: *commands* (verbs) are refused now or accepted, and the fate of the
-/// accepted comes back with the ticket; *events* (`handle_`) are infallible; *outputs* (`take_`) are
-/// pulled in any order at any pace; *questions* are plain nouns.
+/// accepted comes back with the ticket; *events* (`handle_`) are infallible; *outputs* (`take_`)
+/// are pulled in any order at any pace; *questions* are plain nouns.
 #[derive(Debug)]
 pub struct RaftNode {
     state: RaftState,
@@ -327,8 +327,8 @@ impl RaftNode {
         self.finish();
     }
 
-    /// The transport did not even queue the [`Propose`] that carried these tickets: it was certainly
-    /// not delivered. They come back as [`Notice::Refused`].
+    /// The transport did not even queue the [`Propose`] that carried these tickets: it was
+    /// certainly not delivered. They come back as [`Notice::Refused`].
     pub fn handle_unsent(&mut self, now: Time, tickets: &[Ticket]) {
         self.advance(now);
         for ticket in tickets {

@@ -216,8 +216,8 @@ impl Common {
         self.now.after(self.rng.span(config.election_timeout_min, config.election_timeout_max))
     }
 
-    /// When to ask for votes after the connection to the leader broke: late enough for a leader that
-    /// lives to be heard again, and spread like every election timeout.
+    /// When to ask for votes after the connection to the leader broke: late enough for a leader
+    /// that lives to be heard again, and spread like every election timeout.
     pub(crate) fn suspicion_deadline(&mut self) -> Time {
         let interval = self.config.heartbeat_interval;
         self.now.after(self.rng.span(interval, 3 * interval))

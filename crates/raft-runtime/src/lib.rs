@@ -1,11 +1,13 @@
 //! Runs a Raft node in the real world: tokio, threads, disks and sockets around the pure core.
 //!
 //! An application adds this one dependency. It implements [`StateMachine`], puts a node together
-//! with [`Raft::builder`] and holds a [`Raft`]: every node accepts proposals and linearizable reads.
+//! with [`Raft::builder`] and holds a [`Raft`]: every node accepts proposals and linearizable
+//! reads.
 //!
 //! ```
 //! use std::time::Duration;
-//! use raft_runtime::{Consistency, InMemoryStateMachine, Loopback, MemoryStorage, Raft, RaftConfig};
+//! use raft_runtime::{Consistency, InMemoryStateMachine, Loopback, MemoryStorage, Raft,
+//! RaftConfig};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -32,9 +34,11 @@
 //! ```
 //!
 //! Three threads serve a node: the *host* tells the core what happened and pulls its lanes, the
-//! *disk* thread writes and syncs, the *apply* thread runs the state machine. Sockets live on tokio.
+//! *disk* thread writes and syncs, the *apply* thread runs the state machine. Sockets live on
+//! tokio.
 //!
-//! Map: `builder.rs` puts a node together; `raft.rs` is the handle; `host.rs` the loop; `disk.rs` and
+//! Map: `builder.rs` puts a node together; `raft.rs` is the handle; `host.rs` the loop; `disk.rs`
+//! and
 //! `apply.rs` the other two threads; `tickets.rs` and `admission.rs` know who waits and how much.
 
 mod admission;

@@ -1,7 +1,7 @@
 //! Queues between the threads of a host: a lock around a vector, emptied in one swap.
 //!
-//! *Waiting is batching*: whatever arrives while a thread works is taken at once when it comes back.
-//! Bounds are kept by those who push (admission, rooms of the inbox, lanes of the core).
+//! *Waiting is batching*: whatever arrives while a thread works is taken at once when it comes
+//! back. Bounds are kept by those who push (admission, rooms of the inbox, lanes of the core).
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -61,7 +61,8 @@ impl Raft {
     ///
     /// # Errors
     ///
-    /// [`WriteError`], whose [`outcome`](WriteError::outcome) says whether it may have been applied.
+    /// [`WriteError`], whose [`outcome`](WriteError::outcome) says whether it may have been
+    /// applied.
     pub async fn propose(&self, command: impl Into<Bytes>) -> Result<Bytes, WriteError> {
         let payload = Payload::command(command);
         let Some(_admitted) = self.shared.admission.enter(payload.cost()) else {

@@ -1,7 +1,7 @@
 //! Puts a member together and serves its clients until it stops.
 //!
-//! Order of the start: disk, node and peers, then the client ports; `ready to serve client requests`
-//! is logged when a request would be answered. Read next: `member.rs`, `grpc.rs`.
+//! Order of the start: disk, node and peers, then the client ports; `ready to serve client
+//! requests` is logged when a request would be answered. Read next: `member.rs`, `grpc.rs`.
 
 use std::fmt;
 use std::future::Future;

@@ -3,8 +3,9 @@
 //! ```text
 //! version u8 = 1
 //! id      term varint, index varint
-//! members count varint, then each, ascending: node varint, flags u8 (1 voter, 2 outgoing, 4 incarnation),
-//!         incarnation u128 if flag 4, address length varint, address
+//! members count varint, then each, by ascending node: node varint,
+//!         flags u8 (1 voter, 2 outgoing, 4 incarnation), incarnation u128 if flag 4,
+//!         address length varint, address
 //! ```
 
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -42,8 +42,8 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// Takes office: a no-op of the new term commits what earlier terms left (§5.4.2), and the first
-    /// round tells everybody.
+    /// Takes office: a no-op of the new term commits what earlier terms left (§5.4.2), and the
+    /// first round tells everybody.
     pub(super) fn elected(common: &mut Common, out: &mut Outbox) -> Self {
         let next_index = common.log.last().index.next();
         let uncommitted_bytes = common.log.cost(common.commit_index(), common.log.last().index);
