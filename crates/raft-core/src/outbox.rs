@@ -70,11 +70,10 @@ impl Outbox {
     /// The promises that are true once everything up to `durable` is. Of several acknowledgements
     /// of one conversation the last says everything.
     pub(crate) fn take_promises(&mut self, durable: Index) -> Vec<Message> {
-        let mut taken: Vec<Message> = Vec::new();
-        let (ready, later) =
-            mem::take(&mut self.promises).into_iter().partition(|(needs, _)| *needs <= durable);
+        let waiting = mem::take(&mut self.promises).into_iter();
+        let (ready, later): (Vec<_>, _) = waiting.partition(|(needs, _)| *needs <= durable);
         self.promises = later;
-        let ready: Vec<(Index, Message)> = ready;
+        let mut taken: Vec<Message> = Vec::new();
         for (_, message) in ready {
             match taken.last_mut() {
                 Some(last) if says_less(last, &message) => *last = message,

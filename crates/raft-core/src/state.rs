@@ -10,6 +10,7 @@
 //! Read next: `role.rs`.
 
 use alloc::vec::Vec;
+use core::mem;
 
 use crate::forward::Forwarding;
 use crate::log::Cached;
@@ -18,8 +19,8 @@ use crate::output::LoadPurpose;
 use crate::rng::Rng;
 use crate::role::Role;
 use crate::{
-    Applied, Apply, Base, Body, Entry, EntryId, Epoch, HardState, Index, Load, Log, Membership,
-    Message, NodeId, Peer, Persist, Persisted, RaftConfig, Restored, Term, Time,
+    Applied, Apply, Base, Body, Entry, EntryId, Epoch, HardState, Incarnation, Index, Load, Log,
+    Membership, Message, NodeId, Peer, Persist, Persisted, RaftConfig, Restored, Term, Time,
 };
 
 /// Everything a node knows: what every role has, and the role with what only it has.
@@ -105,11 +106,7 @@ pub(crate) struct Common {
 }
 
 impl Common {
-    pub(crate) fn new(
-        config: RaftConfig,
-        incarnation: crate::Incarnation,
-        restored: Restored,
-    ) -> Self {
+    pub(crate) fn new(config: RaftConfig, incarnation: Incarnation, restored: Restored) -> Self {
         let me = Peer { node: config.node_id(), incarnation };
         let mut rng = Rng::new(config.seed);
         // A bootstrapping disk writes its first membership before anything else.
@@ -275,9 +272,7 @@ impl Common {
         let first = self.apply_handed.next();
         let entries = match self.log.entries(first, upto, limits.apply_bytes_max) {
             Cached::Entries(entries) => entries,
-            Cached::OnDisk if !self.apply_loaded.is_empty() => {
-                core::mem::take(&mut self.apply_loaded)
-            }
+            Cached::OnDisk if !self.apply_loaded.is_empty() => mem::take(&mut self.apply_loaded),
             Cached::OnDisk => {
                 if !self.apply_loading {
                     self.apply_loading = true;
