@@ -277,6 +277,15 @@ impl LogSlice {
         self.entries.last().map_or(self.prev, |entry| entry.id)
     }
 
+    /// What the slice says of an index: `prev` or one of its entries.
+    pub(crate) fn id_at(&self, index: Index) -> Option<EntryId> {
+        if index == self.prev.index {
+            return Some(self.prev);
+        }
+        let after = index.since(self.prev.index).checked_sub(1)?;
+        self.entries.get(usize::try_from(after).ok()?).map(|entry| entry.id)
+    }
+
     /// Whether it holds no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()

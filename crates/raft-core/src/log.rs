@@ -161,19 +161,22 @@ impl Log {
         slice: &LogSlice,
         commit: Index,
     ) -> Result<Spliced, SpliceError> {
-        let prev = slice.prev();
-        // What lies at or below the base is committed, so it matches (Log Matching).
-        if prev.index > self.base().index && !self.holds(prev) {
+        let (prev, base) = (slice.prev(), self.base());
+        // What lies at or below the base is committed, so it matches (Log Matching). Who names
+        // another entry there does not hold what is committed.
+        if slice.id_at(base.index).is_some_and(|id| id != base) {
+            return Err(SpliceError::Committed(base.index));
+        }
+        if prev.index > base.index && !self.holds(prev) {
             let below = prev.index.prev().min(self.last().index);
             let hint = self.last_not_above(prev.term, below);
             assert!(hint.index < prev.index, "every rejection moves the leader back");
             return Err(SpliceError::Conflict { hint });
         }
-        let base = self.base().index;
         let mut new = slice
             .entries()
             .iter()
-            .skip_while(|entry| entry.id.index <= base || self.holds(entry.id))
+            .skip_while(|entry| entry.id.index <= base.index || self.holds(entry.id))
             .peekable();
         let Some(first) = new.peek().map(|entry| entry.id.index) else {
             return Ok(Spliced::default());

@@ -429,6 +429,16 @@ impl RaftNode {
         }
     }
 
+    /// Whether the next receipt of a write is urgent: a leader counts it, a candidate votes with it,
+    /// a follower has more to write or to apply. Otherwise a host may hand it in with whatever
+    /// wakes it next.
+    pub fn waits_for_disk(&self) -> bool {
+        match &self.state.role {
+            Role::Follower(_) => self.state.common.waits_for_disk(),
+            Role::Candidate(_) | Role::Leader(_) => true,
+        }
+    }
+
     /// Everything the node knows.
     pub fn state(&self) -> &RaftState {
         &self.state

@@ -176,6 +176,11 @@ pub struct Applied {
 }
 
 impl Applied {
+    /// What it counted for against `apply_backlog_bytes_max`, in bytes.
+    pub const fn cost(&self) -> u64 {
+        self.cost
+    }
+
     /// The last entry that is inside the state machine now.
     pub const fn last(&self) -> EntryId {
         self.last

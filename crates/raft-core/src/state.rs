@@ -257,6 +257,11 @@ impl Common {
         Some(Persist { id, hard_state, base: self.base.take(), entries, changed, promises })
     }
 
+    /// Whether the next receipt of a write lets this node do more than forget the write.
+    pub(crate) fn waits_for_disk(&self) -> bool {
+        self.commit_index > self.log.durable() || self.log.has_unwritten(self.hard)
+    }
+
     pub(crate) fn finish_write(&mut self, persisted: Persisted) {
         self.log.finish_write(persisted);
     }

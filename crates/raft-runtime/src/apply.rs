@@ -36,9 +36,18 @@ impl Application {
         applier: Applier,
         events: Arc<Queue<Event>>,
         shared: Arc<Shared>,
+        backlog_bytes_max: u64,
     ) -> std::io::Result<Self> {
         let jobs = Arc::new(Queue::new());
-        let worker = Worker { applier, jobs: Arc::clone(&jobs), events, shared };
+        let worker = Worker {
+            applier,
+            jobs: Arc::clone(&jobs),
+            events,
+            shared,
+            quiet_bytes: 0,
+            // Early enough that the host hears in time that there is room again.
+            quiet_bytes_max: backlog_bytes_max / 4,
+        };
         let builder = std::thread::Builder::new().name("raft-apply".into());
         let thread = builder.spawn(move || worker.run())?;
         Ok(Self { jobs, thread: Some(thread) })
@@ -63,6 +72,9 @@ struct Worker {
     jobs: Arc<Queue<Job>>,
     events: Arc<Queue<Event>>,
     shared: Arc<Shared>,
+    /// Applied since the host was woken for it.
+    quiet_bytes: u64,
+    quiet_bytes_max: u64,
 }
 
 impl Worker {
@@ -91,7 +103,13 @@ impl Worker {
                 let (applied, answers) = self.applier.apply(apply)?;
                 self.shared.applied.store(applied.last().index.get(), Ordering::Release);
                 self.answer(answers);
-                self.events.push(Event::Applied(applied));
+                // Urgent only when the core would otherwise run out of room to hand out more.
+                self.quiet_bytes += applied.cost();
+                self.events.extend_quietly([Event::Applied(applied)]);
+                if self.quiet_bytes >= self.quiet_bytes_max {
+                    self.quiet_bytes = 0;
+                    self.events.wake();
+                }
             }
             Job::Read { index, ticket, query } => {
                 let answer = self.applier.read(index, ticket, query);

@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::error::{Halted, StartError};
 use crate::host::{HostLoop, Sink};
+use crate::net::Network;
 use crate::queue::Queue;
 use crate::raft::Raft;
 use crate::shared::Shared;
@@ -87,7 +88,7 @@ impl Builder {
         self
     }
 
-    /// Recovers the node, starts its transport and its threads. Called inside a tokio runtime.
+    /// Recovers the node, starts its transport and its threads.
     ///
     /// # Errors
     ///
@@ -101,6 +102,7 @@ impl Builder {
         let restored = storage.restore(GroupId::ZERO).map_err(StartError::Storage)?;
         let config = self.config.with_seed(random_u64()?);
         let retry_interval = config.heartbeat_interval;
+        let backlog_bytes_max = config.limits.apply_backlog_bytes_max;
         let clock = Clock::start();
         let incarnation = identity.peer.incarnation;
         let node = RaftNode::new(config, incarnation, restored, clock.now());
@@ -120,11 +122,18 @@ impl Builder {
         let inbox = Inbox::new(self.inbox, Arc::new(Sink(Arc::clone(&events))));
         // Before the first knock at the door: who knocks must be known.
         peers::update_roster(&*transport, node.state().membership());
-        transport.start(identity, inbox).map_err(StartError::Transport)?;
         let system = |error: std::io::Error| StartError::System(error.to_string());
+        let network = Network::start().map_err(system)?;
+        let started = network.enter(|| transport.start(identity, inbox));
+        started.map_err(StartError::Transport)?;
         let disk = Disk::start(storage, Arc::clone(&events), Arc::clone(&transport));
         let disk = disk.map_err(system)?;
-        let application = Application::start(applier, Arc::clone(&events), Arc::clone(&shared));
+        let application = Application::start(
+            applier,
+            Arc::clone(&events),
+            Arc::clone(&shared),
+            backlog_bytes_max,
+        );
         let application = application.map_err(system)?;
         let metrics = Metrics {
             shared: Arc::clone(&shared),
@@ -147,6 +156,7 @@ impl Builder {
             events,
             shared,
             transport,
+            network,
             disk,
             application,
             reads: BTreeMap::new(),

@@ -5,7 +5,7 @@
 //! * Promises go straight to the transport: the host need not be woken for them.
 //! * An error is final. Nothing is retried; the host is told and the node stops.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -36,6 +36,8 @@ pub(crate) struct Disk {
 struct Shared {
     jobs: Queue<Job>,
     writes: AtomicUsize,
+    /// Whether the host must be woken for receipts.
+    is_awaited: AtomicBool,
     stats: Mutex<StorageStats>,
 }
 
@@ -52,8 +54,8 @@ impl Disk {
         transport: Arc<dyn Transport>,
     ) -> std::io::Result<Self> {
         let stats = Mutex::new(storage.stats());
-        let (jobs, writes) = (Queue::new(), AtomicUsize::new(0));
-        let shared = Arc::new(Shared { jobs, writes, stats });
+        let (jobs, writes, is_awaited) = (Queue::new(), AtomicUsize::new(0), AtomicBool::new(true));
+        let shared = Arc::new(Shared { jobs, writes, is_awaited, stats });
         let worker = Worker { storage, shared: Arc::clone(&shared), events, transport };
         let builder = std::thread::Builder::new().name("raft-disk".into());
         let thread = builder.spawn(move || worker.run())?;
@@ -64,6 +66,12 @@ impl Disk {
     /// one.
     pub(crate) fn has_room(&self) -> bool {
         self.shared.writes.load(Ordering::Acquire) < WRITES_MAX
+    }
+
+    /// Tells whether receipts are urgent ([`raft_core::RaftNode::waits_for_disk`]). Set before the
+    /// host looks into its inbox for the last time.
+    pub(crate) fn await_receipts(&self, is_awaited: bool) {
+        self.shared.is_awaited.store(is_awaited, Ordering::SeqCst);
     }
 
     pub(crate) fn submit(&self, job: Job) {
@@ -159,7 +167,11 @@ impl Worker {
         }
         *self.shared.stats.lock().unwrap_or_else(PoisonError::into_inner) = self.storage.stats();
         self.shared.writes.fetch_sub(count, Ordering::AcqRel);
-        self.events.extend(receipts);
+        self.events.extend_quietly(receipts);
+        // Asked after the receipts are there: a host that waits for them since finds them itself.
+        if self.shared.is_awaited.load(Ordering::SeqCst) {
+            self.events.wake();
+        }
         Ok(())
     }
 }

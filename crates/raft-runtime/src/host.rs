@@ -24,6 +24,7 @@ use crate::apply::{self, Application};
 use crate::clock::Clock;
 use crate::disk::{self, Disk};
 use crate::error::Halted;
+use crate::net::Network;
 use crate::peers;
 use crate::queue::Queue;
 use crate::shared::Shared;
@@ -86,6 +87,7 @@ pub(crate) struct HostLoop {
     pub(crate) events: Arc<Queue<Event>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) network: Network,
     pub(crate) disk: Disk,
     pub(crate) application: Application,
     /// Reads that arrived together share one ticket of the core.
@@ -247,6 +249,7 @@ impl HostLoop {
         while let Some(load) = self.node.take_load() {
             self.disk.submit(disk::Job::Load(GROUP, load));
         }
+        self.disk.await_receipts(self.node.waits_for_disk());
         let notices = self.node.take_notices();
         let changed = notices.iter().any(|notice| matches!(notice, Notice::RoleChanged { .. }));
         let mut ended = Vec::new();
@@ -341,6 +344,7 @@ impl HostLoop {
     fn close(&mut self) {
         self.shared.stopped.store(true, Ordering::Release);
         self.transport.stop();
+        self.network.stop();
         self.disk.stop();
         self.application.stop();
         // What came in meanwhile was accepted by nobody.

@@ -33,9 +33,9 @@
 //! # }
 //! ```
 //!
-//! Three threads serve a node: the *host* tells the core what happened and pulls its lanes, the
-//! *disk* thread writes and syncs, the *apply* thread runs the state machine. Sockets live on
-//! tokio.
+//! Four threads serve a node: the *host* tells the core what happened and pulls its lanes, the
+//! *disk* thread writes and syncs, the *apply* thread runs the state machine, and the *network*
+//! thread, a tokio runtime of its own, reads and writes the sockets between nodes.
 //!
 //! Map: `builder.rs` puts a node together; `raft.rs` is the handle; `host.rs` the loop; `disk.rs`
 //! and
@@ -49,6 +49,7 @@ mod disk;
 mod error;
 mod host;
 mod metrics;
+mod net;
 mod peers;
 mod queue;
 mod raft;

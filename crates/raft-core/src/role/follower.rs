@@ -16,7 +16,7 @@ use crate::state::Common;
 use crate::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, Deadline, DeadlineReason, Epoch,
     Index, NodeId, Notice, Payload, ProposeError, ReadError, ReadIndex, ReadIndexResponse,
-    RefusedProposal, Ticket, Time, Violation,
+    RefusedProposal, Round, Ticket, Time, Violation,
 };
 
 /// What only a follower has.
@@ -27,6 +27,8 @@ pub struct Follower {
     epoch: Epoch,
     accepted: Index,
     leader_commit: Index,
+    /// The newest round of this session that was answered.
+    answered: Round,
     election_deadline: Time,
     outgoing: Vec<Payload>,
     reads: Reads,
@@ -49,6 +51,7 @@ impl Follower {
             epoch: Epoch::ZERO,
             accepted: Index::ZERO,
             leader_commit: Index::ZERO,
+            answered: Round::ZERO,
             election_deadline,
             outgoing: Vec::new(),
             reads: Reads::default(),
@@ -82,11 +85,14 @@ impl Follower {
         (from, epoch): (NodeId, Epoch),
         request: &AppendEntries,
     ) {
+        if request.slice.last().term > common.term() {
+            return out.dropped("entry of a later term than its leader");
+        }
         if epoch < self.epoch {
             return out.dropped("ended conversation");
         }
         if epoch > self.epoch {
-            (self.epoch, self.accepted) = (epoch, Index::ZERO);
+            (self.epoch, self.accepted, self.answered) = (epoch, Index::ZERO, Round::ZERO);
         }
         common.heard_leader = Some(common.now);
         self.calm(common);
@@ -115,9 +121,15 @@ impl Follower {
         }
         // What this message matched, not our last index: the rest may still be cut away.
         let matched = slice.last().index;
+        let is_news = matched > self.accepted || request.round > self.answered;
         self.accepted = self.accepted.max(matched);
         self.leader_commit = self.leader_commit.max(request.leader_commit);
         common.advance_commit(self.leader_commit.min(self.accepted), out);
+        if slice.is_empty() && !is_news {
+            // It told us the commit index; an answer would tell the leader nothing.
+            return;
+        }
+        self.answered = self.answered.max(request.round);
         let accepted = self.accepted;
         if !slice.is_empty() && matched > common.log.durable() {
             let result = AppendResult::Matched { match_index: matched, accepted };
