@@ -2,8 +2,8 @@
 //!
 //! `properties/world.rs` is a cluster whose messages are lost, doubled and reordered, whose disks
 //! are slow and whose nodes crash; `properties/oracle.rs` is what must hold after every step;
-//! `properties/calm.rs` is what must hold once the faults end; `properties/regressions.rs` are bugs that seeds found, as stories;
-//! `properties/quorum.rs` counts.
+//! `properties/calm.rs` is what must hold once the faults end; `properties/regressions.rs` are bugs
+//! that seeds found, as stories; `properties/quorum.rs` counts.
 //!
 //! `SEEDS=20000 cargo test --release -p raft-core --test properties` runs longer, and `SEED=17`
 //! runs one schedule again.
@@ -38,7 +38,7 @@ use self::world::World;
 const SEEDS: u64 = 200;
 
 /// Events of one schedule before the faults end.
-const STEPS: u64 = 8_000;
+const STEPS: u64 = 12_000;
 
 fn number(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().expect("a seed is a number"))

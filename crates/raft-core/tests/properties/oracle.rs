@@ -1,5 +1,5 @@
-//! What must hold after every step: the properties of Figure 3, promises that are true, answers that
-//! are true.
+//! What must hold after every step: the properties of Figure 3, promises that are true, answers
+//! that are true.
 //!
 //! The oracle sees what leaves a node and what its disk holds; it takes no node's word for what is
 //! committed elsewhere. Read next: `calm.rs`.
@@ -193,6 +193,8 @@ impl Oracle {
             node
         });
         assert!(known == node, "Election Safety: {known} and {node} lead term {term}");
+        let vote = self.votes.get(&(node, term));
+        assert!(vote == Some(&node), "{node} leads {term} without its own vote on its disk");
     }
 
     /// Committed prefixes agree, and what is committed is durable on a quorum.

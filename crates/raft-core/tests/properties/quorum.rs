@@ -1,5 +1,5 @@
-//! Quorums against brute force: every membership of up to four nodes, joint ones included, and every
-//! set of nodes that said yes.
+//! Quorums against brute force: every membership of up to four nodes, joint ones included, and
+//! every set of nodes that said yes.
 //!
 //! Read next: `../paper.rs`.
 

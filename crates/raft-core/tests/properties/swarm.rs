@@ -23,9 +23,28 @@ pub(crate) enum Action {
     Crash,
     Restart,
     Cut,
-    Mend,
     Campaign,
     Unreachable,
+    Pause,
+}
+
+impl Action {
+    /// Whether it goes on while a node stops.
+    pub(crate) fn is_of_the_world(self) -> bool {
+        match self {
+            Self::Deliver | Self::PassTime | Self::Crash | Self::Cut => true,
+            Self::Pull
+            | Self::Write
+            | Self::Apply
+            | Self::Load
+            | Self::Propose
+            | Self::Read
+            | Self::Restart
+            | Self::Campaign
+            | Self::Unreachable
+            | Self::Pause => false,
+        }
+    }
 }
 
 /// How a world is drawn.
@@ -38,6 +57,9 @@ pub(crate) struct Swarm {
     pub(crate) doubled_percent: u64,
     pub(crate) step_ms_max: u64,
     pub(crate) tail_max: usize,
+    /// The longest election timeout. A long one lets a leader that is cut off believe in itself
+    /// while others elect another: the hard case for reads.
+    pub(crate) election_timeout_max: Duration,
     pre_vote: bool,
     forwarding: bool,
     limits: Limits,
@@ -47,24 +69,25 @@ impl Swarm {
     pub(crate) fn drawn(rng: &mut Rng) -> Self {
         let nodes = rng.one_of(&[1, 2, 3, 3, 3, 3, 4, 5, 5, 5, 7]);
         // Each fault is on or off, and then rare or frequent.
-        let mut fault = |max: u64| if rng.chance(60) { 1 + rng.below(max) } else { 0 };
-        let (crash, cut, campaign, unreachable) = (fault(6), fault(6), fault(5), fault(3));
-        let (lost_percent, doubled_percent) = (fault(30), fault(30));
+        let mut fault = |strengths: &[u64]| if rng.chance(60) { rng.one_of(strengths) } else { 0 };
+        let (crash, cut, pause) = (fault(&[1, 2, 6]), fault(&[1, 2, 6]), fault(&[1, 2, 6]));
+        let (campaign, unreachable) = (fault(&[1, 2, 5]), fault(&[1, 3]));
+        let (lost_percent, doubled_percent) = (fault(&[1, 5, 30]), fault(&[1, 5, 30]));
         let weights = vec![
             (Action::Deliver, 100 + rng.below(400)),
-            (Action::Pull, 150 + rng.below(300)),
-            (Action::Write, 20 + rng.below(200)),
+            (Action::Pull, 200 + rng.below(400)),
+            (Action::Write, 50 + rng.below(400)),
             (Action::Apply, 20 + rng.below(80)),
             (Action::Load, 20 + rng.below(40)),
             (Action::PassTime, 40 + rng.below(160)),
             (Action::Propose, 5 + rng.below(60)),
-            (Action::Read, rng.below(20)),
+            (Action::Read, rng.below(30)),
             (Action::Crash, crash),
-            (Action::Restart, 3 + rng.below(12)),
+            (Action::Restart, 10 + rng.below(60)),
             (Action::Cut, cut),
-            (Action::Mend, 2 + rng.below(8)),
             (Action::Campaign, campaign),
             (Action::Unreachable, unreachable),
+            (Action::Pause, pause),
         ];
         Self {
             nodes,
@@ -72,8 +95,9 @@ impl Swarm {
             weights,
             lost_percent,
             doubled_percent,
-            step_ms_max: rng.one_of(&[5, 15, 40]),
+            step_ms_max: rng.one_of(&[2, 6, 20]),
             tail_max: rng.one_of(&[0, 2, usize::MAX]),
+            election_timeout_max: Duration::from_millis(rng.one_of(&[300, 300, 1_200])),
             pre_vote: rng.chance(80),
             forwarding: rng.chance(85),
             limits: if rng.chance(50) { tight() } else { Limits::default() },
@@ -85,7 +109,7 @@ impl Swarm {
         let peers = (1..=self.nodes).filter(|peer| *peer != id).collect();
         let mut config = RaftConfig::new(id, peers)
             .with_heartbeat_interval(Duration::from_millis(50))
-            .with_election_timeout(Duration::from_millis(150), Duration::from_millis(300))
+            .with_election_timeout(Duration::from_millis(150), self.election_timeout_max)
             .with_seed(seed)
             .with_limits(self.limits.clone());
         if !self.pre_vote {

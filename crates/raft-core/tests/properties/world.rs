@@ -1,5 +1,6 @@
 //! A cluster at the mercy of a seed: messages are lost, doubled and reordered, links are cut one
-//! way, disks and applications are slow, nodes crash and lose what was not written.
+//! way, disks and applications are slow, nodes stop for a while, or crash and lose what was not
+//! written.
 //!
 //! * Lanes are pulled at any pace and in any order, as the core allows.
 //! * A crash loses memory and unfinished writes; some of these may have reached the disk all the
@@ -8,7 +9,7 @@
 //!
 //! Read next: `oracle.rs`.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use raft_core::{
@@ -31,8 +32,10 @@ pub(crate) struct World {
     pub(crate) now: Time,
     pub(crate) nodes: Vec<Slot>,
     pub(crate) wire: Vec<Message>,
-    /// One-way links that carry nothing.
-    pub(crate) cut: BTreeSet<(NodeId, NodeId)>,
+    /// One-way links that carry nothing, until then.
+    pub(crate) cut: BTreeMap<(NodeId, NodeId), Time>,
+    /// One-way links whose messages wait until then.
+    pub(crate) stalled: BTreeMap<(NodeId, NodeId), Time>,
     pub(crate) oracle: Oracle,
     /// Jobs taken and done and messages sent, to see when a cluster is at rest.
     pub(crate) work: u64,
@@ -46,6 +49,8 @@ pub(crate) struct Slot {
     pub(crate) writes: VecDeque<Persist>,
     pub(crate) applies: VecDeque<Apply>,
     pub(crate) loads: VecDeque<Load>,
+    /// Its machine does nothing until then, and does not notice: messages wait, clocks go on.
+    pub(crate) paused: Option<Time>,
     /// The last entry handed to the application of this process.
     applied: Index,
     commit_seen: Index,
@@ -64,13 +69,23 @@ impl World {
             writes: VecDeque::new(),
             applies: VecDeque::new(),
             loads: VecDeque::new(),
+            paused: None,
             applied: Index::ZERO,
             commit_seen: Index::ZERO,
             led: None,
         };
         let nodes = (1..=swarm.nodes).map(blank).collect();
-        let (wire, cut, oracle) = (Vec::new(), BTreeSet::new(), Oracle::default());
-        let mut world = Self { rng, swarm, now: Time::ZERO, nodes, wire, cut, oracle, work: 0 };
+        let mut world = Self {
+            rng,
+            swarm,
+            now: Time::ZERO,
+            nodes,
+            wire: Vec::new(),
+            cut: BTreeMap::new(),
+            stalled: BTreeMap::new(),
+            oracle: Oracle::default(),
+            work: 0,
+        };
         for i in 0..world.nodes.len() {
             world.start(i);
         }
@@ -85,7 +100,11 @@ impl World {
     pub(crate) fn storm(&mut self, steps: u64) {
         for _ in 0..steps {
             let i = self.rng.pick(self.nodes.len());
-            match self.swarm.draw(&mut self.rng) {
+            let action = self.swarm.draw(&mut self.rng);
+            if self.nodes[i].paused.is_some() && !action.is_of_the_world() {
+                continue;
+            }
+            match action {
                 Action::Deliver => self.deliver_any(),
                 Action::Pull => self.pull_some(i),
                 Action::Write => self.write(i),
@@ -100,7 +119,7 @@ impl World {
                 Action::Crash => self.crash(i),
                 Action::Restart => self.start(i),
                 Action::Cut => self.cut_some(i),
-                Action::Mend => self.mend_some(),
+                Action::Pause => self.nodes[i].paused = Some(self.some_time()),
                 Action::Campaign => self.with_node(i, RaftNode::campaign),
                 Action::Unreachable => {
                     let peer = self.nodes[self.rng.pick(self.nodes.len())].id;
@@ -156,6 +175,11 @@ impl World {
             return;
         }
         let message = self.wire.swap_remove(self.rng.pick(self.wire.len()));
+        let is_paused =
+            self.nodes.iter().any(|slot| slot.id == message.to && slot.paused.is_some());
+        if is_paused || self.stalled.contains_key(&(message.from.node, message.to)) {
+            return self.wire.push(message);
+        }
         if self.rng.chance(self.swarm.lost_percent) {
             return;
         }
@@ -171,7 +195,7 @@ impl World {
             self.nodes.iter().position(|slot| slot.id == id).expect("only nodes of the world send")
         });
         let Some(raft) = self.nodes[receiver].raft.as_ref() else { return };
-        if self.cut.contains(&(from, to)) {
+        if self.cut.contains_key(&(from, to)) {
             return;
         }
         Oracle::acknowledged(&message, &self.nodes[sender].disk, raft.state());
@@ -191,24 +215,40 @@ impl World {
 
     fn cut_some(&mut self, i: usize) {
         let me = self.nodes[i].id;
-        match self.rng.below(3) {
-            // One node alone.
-            0 => self.cut.extend(self.nodes.iter().flat_map(|n| [(me, n.id), (n.id, me)])),
-            // One node heard by nobody, or hearing nobody.
-            1 if self.rng.chance(50) => self.cut.extend(self.nodes.iter().map(|n| (me, n.id))),
-            1 => self.cut.extend(self.nodes.iter().map(|n| (n.id, me))),
-            // A few links.
-            _ => {
-                let peer = self.nodes[self.rng.pick(self.nodes.len())].id;
-                self.cut.insert((me, peer));
-            }
-        }
+        let peer = self.nodes[self.rng.pick(self.nodes.len())].id;
+        let links: Vec<(NodeId, NodeId)> = match self.rng.below(4) {
+            // One node alone; heard by nobody; hearing nobody.
+            0 => self.nodes.iter().flat_map(|n| [(me, n.id), (n.id, me)]).collect(),
+            1 => self.nodes.iter().map(|n| (me, n.id)).collect(),
+            2 => self.nodes.iter().map(|n| (n.id, me)).collect(),
+            _ => vec![(me, peer)],
+        };
+        let until = self.some_time();
+        let broken = if self.rng.chance(60) { &mut self.cut } else { &mut self.stalled };
+        broken.extend(links.into_iter().map(|link| (link, until)));
     }
 
-    fn mend_some(&mut self) {
-        let all = self.rng.chance(30);
-        let rng = &mut self.rng;
-        self.cut.retain(|_| !all && rng.chance(60));
+    /// A moment to come, soon or late: sometimes beyond every election timeout.
+    fn some_time(&mut self) -> Time {
+        let span = 50 << self.rng.below(6);
+        self.now.after(Duration::from_millis(span + self.rng.below(span)))
+    }
+
+    /// What was broken until now works again.
+    fn mend(&mut self) {
+        let now = self.now;
+        self.cut.retain(|_, until| *until > now);
+        self.stalled.retain(|_, until| *until > now);
+        for i in 0..self.nodes.len() {
+            if self.nodes[i].paused.is_some_and(|until| until <= now) {
+                self.nodes[i].paused = None;
+                // A caller may be faster than the clock of a machine that wakes up.
+                if self.rng.chance(50) {
+                    self.read(i);
+                    self.pull_network(i);
+                }
+            }
+        }
     }
 
     // The lanes.
@@ -318,6 +358,7 @@ impl World {
     fn pass_time(&mut self) {
         let span = self.rng.below(self.swarm.step_ms_max * 1_000) + 1;
         self.now = self.now.after(Duration::from_micros(span));
+        self.mend();
         for i in 0..self.nodes.len() {
             // Some wake up late.
             if self.rng.chance(80) {
@@ -327,8 +368,9 @@ impl World {
     }
 
     pub(crate) fn wake(&mut self, i: usize) {
-        let due = self.nodes[i].raft.as_ref().is_some_and(|raft| raft.deadline().at <= self.now);
-        if due {
+        let slot = &self.nodes[i];
+        let due = slot.raft.as_ref().is_some_and(|raft| raft.deadline().at <= self.now);
+        if due && slot.paused.is_none() {
             self.with_node(i, RaftNode::handle_timeout);
         }
     }
