@@ -2,11 +2,11 @@
 
 use raft_core::{Body, EntryId, Index, RefusedProposal, RoleName, Ticket};
 
-use crate::bench::{Bench, append};
+use crate::bench::{Bench, append, at};
 use crate::disk::Disk;
 
-/// A leader that restarts inside its term does not know which proposals it appended before: when one
-/// of them arrives once more, it must not call it refused, for the entry may yet be committed.
+/// A leader that restarts inside its term does not know which proposals it appended before: when
+/// one of them arrives once more, it must not call it refused, for the entry may yet be committed.
 /// (Seed 3018 of random schedules committed a proposal whose caller had been refused.)
 #[test]
 fn a_restarted_leader_refuses_nothing_it_may_have_appended() {
@@ -48,6 +48,17 @@ fn a_leader_that_stepped_down_in_its_term_still_refuses() {
         unreachable!("it answers {said:?}")
     };
     assert_eq!(answer.refused, [(Ticket::new(7), RefusedProposal::NotLeader)]);
+}
+
+/// A broken leader sends an entry of a later term than its own. It is dropped and counted: a peer's
+/// nonsense never stops a node.
+#[test]
+fn an_entry_of_a_later_term_than_its_leader_is_dropped() {
+    let mut node = Bench::with_log(3, 4, &[1, 1]);
+    let said = node.hears(2, 4, append(at(2, 1), &[9], 2));
+    assert!(said.is_empty(), "it is not answered: {said:?}");
+    assert_eq!((node.log(), node.commit()), (vec![1, 1], 0));
+    assert_eq!(node.status().counters.dropped["entry of a later term than its leader"], 1);
 }
 
 fn is_propose(body: &Body) -> bool {
