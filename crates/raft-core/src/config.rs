@@ -66,7 +66,7 @@ pub struct Limits {
     pub apply_bytes_max: u64,
     /// Handed out to be applied and not yet applied, in bytes. Default 16 MiB.
     pub apply_backlog_bytes_max: u64,
-    /// The newest entries kept in memory, in bytes; older ones are loaded. Default 64 MiB.
+    /// The newest entries kept in memory, in bytes; older ones are loaded. Default 16 MiB.
     pub log_cache_bytes_max: u64,
     /// Reads that wait for confirmation. Default 65,536.
     pub waiting_reads_max: usize,
@@ -84,7 +84,7 @@ impl Default for Limits {
             persist_bytes_max: 4 << 20,
             apply_bytes_max: 1 << 20,
             apply_backlog_bytes_max: 16 << 20,
-            log_cache_bytes_max: 64 << 20,
+            log_cache_bytes_max: 16 << 20,
             waiting_reads_max: 65_536,
             forwarded_bytes_max: 64 << 20,
         }

@@ -253,12 +253,17 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         };
         // A length is only a claim: no more is reserved than has arrived already.
         let believed = missing.min(self.buffer.len());
-        self.buffer.reserve(believed.max(READ_BYTES));
+        // Entries in memory keep the buffer they arrived in, so each is filled before the next.
+        if self.buffer.capacity() - self.buffer.len() < believed.max(READ_BYTES_MIN) {
+            self.buffer.reserve(believed.max(READ_BYTES));
+        }
     }
 }
 
 /// At least this much is asked for in one read: many small entries at once.
 const READ_BYTES: usize = 64 << 10;
+/// With less room than this in the buffer another one is begun.
+const READ_BYTES_MIN: usize = 4 << 10;
 
 #[cfg(test)]
 mod tests {
