@@ -311,3 +311,11 @@ pub(crate) fn appends(messages: &[Message]) -> Vec<(NodeId, &AppendEntries)> {
         })
         .collect()
 }
+
+/// The no-op of a new leader among its first messages, for one follower.
+pub(crate) fn no_op_for(sent: &[Message], node: u64) -> Message {
+    let found = to(sent, node)
+        .into_iter()
+        .find(|m| matches!(&m.body, Body::AppendEntries(a) if !a.slice.is_empty()));
+    found.expect("a new leader sends its no-op").clone()
+}
