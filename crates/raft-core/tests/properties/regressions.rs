@@ -1,8 +1,8 @@
 //! Bugs that seeds found, each as its shortest story. A bug is fixed when its story is here.
 
-use raft_core::{Body, EntryId, Index, RefusedProposal, RoleName, Ticket};
+use raft_core::{Body, EntryId, Index, Limits, Message, RefusedProposal, RoleName, Ticket};
 
-use crate::bench::{Bench, append, at};
+use crate::bench::{Bench, append, at, n};
 use crate::disk::Disk;
 
 /// A leader that restarts inside its term does not know which proposals it appended before: when
@@ -59,6 +59,48 @@ fn an_entry_of_a_later_term_than_its_leader_is_dropped() {
     assert!(said.is_empty(), "it is not answered: {said:?}");
     assert_eq!((node.log(), node.commit()), (vec![1, 1], 0));
     assert_eq!(node.status().counters.dropped["entry of a later term than its leader"], 1);
+}
+
+/// Probes to a follower that never answers are bounded like everything else in flight; when it
+/// answers again it is caught up, and nothing is in flight any more.
+#[test]
+fn probes_to_a_silent_follower_are_bounded() {
+    let limits = Limits { inflight_bytes_max: 1_000, message_bytes_max: 500, ..Limits::default() };
+    let mut node = Bench::on(Bench::config(1, 3).with_limits(limits), Disk::default());
+    let listens = |message: &Message, silent: u64| {
+        message.to.get() != silent && matches!(message.body, Body::AppendEntries(_))
+    };
+    let mut open = node.wins();
+    node.raft.handle_unreachable(node.now, n(3));
+    for ticket in 0..200 {
+        open.extend(node.propose("x", ticket));
+        open.extend(node.times_out());
+        while let Some(message) = open.pop() {
+            if listens(&message, 3) {
+                open.extend(node.hears_matched(&message));
+            }
+        }
+        let (_, silent) = node.status().progress[1];
+        assert!(silent.inflight_bytes <= 1_000 + 500, "{silent:?} after {ticket} proposals");
+    }
+    let mut follower = Bench::on(Bench::config(3, 3), Disk::default());
+    for _ in 0..10 {
+        open.extend(node.times_out());
+        while let Some(message) = open.pop() {
+            if message.to == n(3) {
+                let epoch = message.epoch;
+                follower.receive_in(1, 1, epoch, message.body);
+                for answer in follower.settle() {
+                    node.receive_in(3, 1, epoch, answer.body);
+                    open.extend(node.settle());
+                }
+            } else if listens(&message, 3) {
+                open.extend(node.hears_matched(&message));
+            }
+        }
+    }
+    let (_, back) = node.status().progress[1];
+    assert_eq!((back.match_index, back.inflight_bytes), (node.status().last.index, 0));
 }
 
 fn is_propose(body: &Body) -> bool {

@@ -144,9 +144,11 @@ impl Progress {
             return Step::Wait;
         }
         let last = log.last().index;
+        // A probe counts as well: a follower that never answers is not sent the whole log.
+        let fits = self.in_flight_bytes < word.inflight_bytes_max;
         let open = match self.mode {
-            ProgressMode::Probe => !self.paused,
-            ProgressMode::Replicate => self.in_flight_bytes < word.inflight_bytes_max,
+            ProgressMode::Probe => fits && !self.paused,
+            ProgressMode::Replicate => fits,
             ProgressMode::Snapshot => false,
         };
         if open && self.next_index <= last {
