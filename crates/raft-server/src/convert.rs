@@ -95,30 +95,13 @@ fn compare(compare: &pb::Compare) -> Result<Compare<'_>, Status> {
         Status::invalid_argument(format!("etcdserver: unknown compare {what} {found}"))
     };
     // An operand that is missing, or of another kind, is zero or empty (TXN-3).
-    let number = |wanted: fn(&TargetUnion) -> Option<i64>| {
-        compare.target_union.as_ref().and_then(wanted).unwrap_or_default()
-    };
+    let operand = Operand::of(compare.target_union.as_ref());
     let target = match compare.target {
-        0 => CompareTarget::Version(number(|operand| match operand {
-            TargetUnion::Version(version) => Some(*version),
-            _ => None,
-        })),
-        1 => CompareTarget::Create(number(|operand| match operand {
-            TargetUnion::CreateRevision(revision) => Some(*revision),
-            _ => None,
-        })),
-        2 => CompareTarget::Mod(number(|operand| match operand {
-            TargetUnion::ModRevision(revision) => Some(*revision),
-            _ => None,
-        })),
-        3 => CompareTarget::Value(match &compare.target_union {
-            Some(TargetUnion::Value(value)) => value,
-            _ => b"",
-        }),
-        4 => CompareTarget::Lease(number(|operand| match operand {
-            TargetUnion::Lease(lease) => Some(*lease),
-            _ => None,
-        })),
+        0 => CompareTarget::Version(operand.version),
+        1 => CompareTarget::Create(operand.create),
+        2 => CompareTarget::Mod(operand.modified),
+        3 => CompareTarget::Value(operand.value),
+        4 => CompareTarget::Lease(operand.lease),
         other => return Err(unknown("target", other)),
     };
     let result = match compare.result {
@@ -129,6 +112,31 @@ fn compare(compare: &pb::Compare) -> Result<Compare<'_>, Status> {
         other => return Err(unknown("result", other)),
     };
     Ok(Compare { key: &compare.key, range_end: &compare.range_end, result, target })
+}
+
+/// The operand of a compare: the one that was sent, the others zero.
+#[derive(Default)]
+struct Operand<'a> {
+    version: i64,
+    create: i64,
+    modified: i64,
+    lease: i64,
+    value: &'a [u8],
+}
+
+impl<'a> Operand<'a> {
+    fn of(sent: Option<&'a TargetUnion>) -> Self {
+        let mut operand = Self::default();
+        match sent {
+            Some(TargetUnion::Version(version)) => operand.version = *version,
+            Some(TargetUnion::CreateRevision(revision)) => operand.create = *revision,
+            Some(TargetUnion::ModRevision(revision)) => operand.modified = *revision,
+            Some(TargetUnion::Lease(lease)) => operand.lease = *lease,
+            Some(TargetUnion::Value(value)) => operand.value = value,
+            None => {}
+        }
+        operand
+    }
 }
 
 /// A key with its value as etcd says it.
@@ -209,7 +217,9 @@ pub fn refused(error: &RequestError) -> Status {
         RequestError::Compacted { .. } => EtcdError::Compacted,
         RequestError::FutureRevision { .. } => EtcdError::FutureRev,
         RequestError::LeaseNotFound { .. } => EtcdError::LeaseNotFound,
-        other => return Status::internal(format!("etcdserver: {other}")),
+        other @ (RequestError::WriteInQuery | RequestError::Unreadable | _) => {
+            return Status::internal(format!("etcdserver: {other}"));
+        }
     };
     known.into()
 }

@@ -104,7 +104,7 @@ impl Member {
                 Some((id.get(), (name, urls)))
             })
             .collect();
-        let known = membership.members().iter().map(|(node, _)| {
+        let known = membership.members().keys().map(|node| {
             let id = node.get();
             let mut member = self.announced.get(id).unwrap_or_else(|| pb::Member {
                 id,

@@ -1,4 +1,4 @@
-//! The KV service: Range, Put, DeleteRange, Txn, Compact.
+//! The KV service: Range, Put, `DeleteRange`, Txn, Compact.
 
 use std::time::Duration;
 
@@ -80,22 +80,19 @@ impl Kv for Api {
     ) -> Result<Response<pb::TxnResponse>, Status> {
         let request = request.into_inner();
         let txn = convert::txn(&request)?;
-        let is_read = txn.is_read_only();
+        let read = txn.is_read_only().then(|| txn.clone());
         let command = Command::Txn(txn);
         command.validate(&self.0.limits()).map_err(|error| convert::refused(&error))?;
         self.0.metrics.txn.inc();
-        let answer = match command {
-            Command::Txn(txn) if is_read => {
-                if !is_serializable(&request) {
-                    self.0.linearizable().await?;
-                }
-                self.0.store.read_txn(&txn).map_err(|error| convert::refused(&error))?
+        let answer = if let Some(read) = read {
+            if !is_serializable(&request) {
+                self.0.linearizable().await?;
             }
-            command => match self.0.propose(&command).await? {
-                Answer::Txn(answer) => answer,
-                _ => return Err(mismatched()),
-            },
+            Answer::Txn(self.0.store.read_txn(&read).map_err(|error| convert::refused(&error))?)
+        } else {
+            self.0.propose(&command).await?
         };
+        let Answer::Txn(answer) = answer else { return Err(mismatched()) };
         let (revision, mut response) = convert::txn_response(answer);
         response.header = self.0.header(revision);
         Ok(Response::new(response))
