@@ -429,8 +429,8 @@ impl RaftNode {
         }
     }
 
-    /// Whether the next receipt of a write is urgent: a leader counts it, a candidate votes with it,
-    /// a follower has more to write or to apply. Otherwise a host may hand it in with whatever
+    /// Whether the next receipt of a write is urgent: a leader counts it, a candidate votes with
+    /// it, a follower has more to write or to apply. Otherwise a host may hand it in with whatever
     /// wakes it next.
     pub fn waits_for_disk(&self) -> bool {
         match &self.state.role {

@@ -1,7 +1,8 @@
 //! The network thread: a tokio runtime of one thread for everything between nodes.
 //!
-//! Peers do not share threads with the application: however busy its tasks are, votes and heartbeats
-//! are read and written. And one thread hands nothing over: a message costs one wake-up, not two.
+//! Peers do not share threads with the application: however busy its tasks are, votes and
+//! heartbeats are read and written. And one thread hands nothing over: a message costs one
+//! wake-up, not two.
 
 use std::io;
 use std::thread::JoinHandle;

@@ -138,6 +138,7 @@ impl System {
 
     async fn wait_until_ready(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(30);
+        let mut attempts = tokio::time::interval(Duration::from_millis(100));
         for endpoint in &self.endpoints {
             loop {
                 if let Ok(channel) = Endpoint::new(endpoint.clone())?.connect().await {
@@ -149,7 +150,7 @@ impl System {
                 if Instant::now() > deadline {
                     return Err(format!("{} at {endpoint} did not become ready", self.name).into());
                 }
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                attempts.tick().await;
             }
         }
         Ok(())
