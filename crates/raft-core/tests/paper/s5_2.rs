@@ -186,9 +186,7 @@ fn s5_2_a_vote_survives_a_crash() {
 fn s5_2_stepping_down_does_not_return_the_vote() {
     let mut node = Bench::new(3);
     node.wins();
-    while node.role() == RoleName::Leader {
-        node.times_out();
-    }
+    node.hears_nobody_until_it_stops_leading();
     assert_eq!((node.term(), node.vote()), (1, Some(1)));
     assert_eq!(vote_in(&node.hears(2, 1, vote_for_me(at(9, 1)))), Some(false));
 }

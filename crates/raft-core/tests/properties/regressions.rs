@@ -35,9 +35,7 @@ fn a_restarted_leader_refuses_nothing_it_may_have_appended() {
 fn a_leader_that_stepped_down_in_its_term_still_refuses() {
     let mut node = Bench::new(3);
     node.wins();
-    while node.role() == RoleName::Leader {
-        node.times_out();
-    }
+    node.hears_nobody_until_it_stops_leading();
     assert_eq!(node.term(), 1, "check quorum ends the leadership, not the term");
     let mut follower = Bench::on(Bench::config(2, 3), Disk::default());
     follower.hears(1, 1, append(EntryId::ZERO, &[], 0));

@@ -49,6 +49,9 @@ pub(crate) fn granted() -> Body {
     Body::RequestVoteResponse(RequestVoteResponse { granted: true })
 }
 
+/// Steps after which a node that should be quiet is said to be busy for ever.
+const STEPS_MAX: usize = 1_000;
+
 /// A node, its disk, and a clock that stands still.
 pub(crate) struct Bench {
     pub(crate) raft: RaftNode,
@@ -178,6 +181,17 @@ impl Bench {
         sent
     }
 
+    /// Time passes and nobody answers, until check quorum ends the leadership (thesis §6.2).
+    pub(crate) fn hears_nobody_until_it_stops_leading(&mut self) {
+        for _ in 0..20 {
+            self.times_out();
+            if self.role() != RoleName::Leader {
+                return;
+            }
+        }
+        panic!("it still leads after twenty heartbeat rounds without an answer");
+    }
+
     // What the node does.
 
     pub(crate) fn propose(&mut self, command: &'static str, ticket: u64) -> Vec<Message> {
@@ -198,6 +212,7 @@ impl Bench {
     pub(crate) fn begin_writes(&mut self) -> usize {
         while let Some(persist) = self.raft.take_persist() {
             self.writing.push_back(persist);
+            assert!(self.writing.len() < STEPS_MAX, "it always has something to write");
         }
         self.writing.len()
     }
@@ -217,7 +232,7 @@ impl Bench {
     /// Writes, sends and applies until the node is quiet. Returns what left, in order.
     pub(crate) fn settle(&mut self) -> Vec<Message> {
         let mut left = Vec::new();
-        loop {
+        for _ in 0..STEPS_MAX {
             let messages = self.pull();
             let writes = self.begin_writes();
             let applied = self.apply().is_some();
@@ -227,6 +242,7 @@ impl Bench {
             left.extend(messages);
             left.extend(self.end_writes());
         }
+        panic!("the node is never quiet");
     }
 
     /// Applies the next batch; the ids and tickets in it.
