@@ -278,7 +278,7 @@ impl Cluster {
         });
         let status = tokio::select! {
             () = ready => return Ok(()),
-            status = process.ended() => status,
+            status = process.end() => status,
         };
         match log.find("Address already in use") {
             Some(_) => Err(NotUp::PortLost),

@@ -138,8 +138,13 @@ impl Raftd {
 
     /// Waits for its end, and until all it said was read.
     pub async fn ended(&mut self) -> ExitStatus {
-        let ended = timeout(PATIENCE, self.child.wait()).await;
-        let status = ended.expect("raftd ends in time").expect("a child can be waited for");
+        let ended = timeout(PATIENCE, self.end()).await;
+        ended.unwrap_or_else(|_| panic!("raftd does not end within {PATIENCE:?}"))
+    }
+
+    /// As [`ended`](Self::ended), for as long as it takes: for who waits for something else too.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
+        let status = self.child.wait().await.expect("a child can be waited for");
         for reader in self.readers.drain(..) {
             reader.await.expect("reading a log does not panic");
         }

@@ -20,21 +20,21 @@ async fn judge_everywhere(cluster: &Cluster, history: &History) -> Verdict {
 /// time the other two go on, and afterwards every write is what its client was told.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_leaders_cost_no_acknowledged_write() {
-    const KILLS: usize = 3;
+    const KILLS: usize = 5;
     let mut cluster = Cluster::of(3).await;
     let load = Load::start("w", &cluster.urls(), 24, 100);
-    load.progress(200).await;
+    load.progress(500).await;
     for _ in 0..KILLS {
         let leader = cluster.leader().await;
         cluster.kill(leader).await;
         // More than were under way at the kill: these need a new leader.
-        load.progress(200).await;
+        load.progress(500).await;
         cluster.restart(leader).await;
-        load.progress(100).await;
+        load.progress(500).await;
     }
     let history = load.stop().await;
     let verdict = judge_everywhere(&cluster, &history).await;
-    assert!(verdict.acknowledged >= 200 + 300 * KILLS, "{verdict:?}");
+    assert!(verdict.acknowledged >= 500 + 1000 * KILLS, "{verdict:?}");
 }
 
 /// All three members are killed at once under load, and started again: acknowledged writes are
@@ -43,8 +43,8 @@ async fn killed_leaders_cost_no_acknowledged_write() {
 async fn a_cluster_killed_as_a_whole_remembers_what_it_acknowledged() {
     let mut cluster = Cluster::of(3).await;
     let load = Load::start("w", &cluster.urls(), 24, 100);
-    for _ in 0..2 {
-        load.progress(300).await;
+    for _ in 0..3 {
+        load.progress(500).await;
         cluster.kill_all().await;
         (0..3).for_each(|member| cluster.launch(member));
         for member in 0..3 {

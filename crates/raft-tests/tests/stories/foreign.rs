@@ -42,11 +42,6 @@ async fn a_disk_of_another_member_or_cluster_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_of_another_cluster_is_refused_by_its_peers() {
     let mut ours = Cluster::prepare(Settings::default());
-    ours.launch(0);
-    ours.launch(1);
-    ours.ready(0).await;
-    ours.ready(1).await;
-
     // Alone in its cluster, with the address that members of ours dial for their third.
     let stranger = Cluster::prepare(Settings { members: 1, ..Settings::default() });
     let peer = ours.peer_url(2);
@@ -61,8 +56,13 @@ async fn a_member_of_another_cluster_is_refused_by_its_peers() {
     let _process = raft_tests::Raftd::start(&arguments, &log);
     let theirs = stranger.client(0);
     eventually("the stranger serves", || theirs.write("theirs", "1")).await;
+    ours.launch(0);
+    ours.launch(1);
+    ours.ready(0).await;
+    ours.ready(1).await;
 
-    let our_id = ours.client(0).write("ours", "1").await.map(|_| ours.cluster_id(0)).unwrap();
+    ours.client(0).write("ours", "1").await.unwrap();
+    let our_id = ours.cluster_id(0);
     let config = raft_server::config::Config::parse(&arguments, &[]).unwrap();
     let their_id = config.cluster_id();
     assert_ne!(our_id, their_id);

@@ -181,22 +181,29 @@ async fn a_leader_without_a_majority_answers_nothing_that_could_be_wrong() {
 }
 
 /// A leader that is heard by all and hears nobody would stop everything for ever: it steps down,
-/// and the others go on without it.
+/// and the others go on without it. Its clients are told that they cannot know what became of
+/// their writes, and that is the truth: the others have and execute some of them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_hears_nobody_gives_way() {
     let cluster = proxied().await;
     let deaf = cluster.leader().await;
     let others: Vec<usize> = (0..3).filter(|member| *member != deaf).collect();
+    let urls: Vec<String> = others.iter().map(|member| cluster.url(*member)).collect();
+    let unheard = Load::start("unheard", &[cluster.url(deaf)], 8, 10);
+    unheard.progress(50).await;
     for other in &others {
         cluster.network().cut(*other, deaf);
     }
-    let urls: Vec<String> = others.iter().map(|member| cluster.url(*member)).collect();
-    let load = Load::start("w", &urls, 4, 10);
-    load.progress(100).await;
+    let heard = Load::start("heard", &urls, 4, 10);
+    heard.progress(100).await;
+    // Until every client of the deaf leader was told something, if only that time is up.
+    let unheard = unheard.stop().await;
     cluster.network().heal();
     cluster.leader().await;
-    let history = load.stop().await;
-    history.check(&cluster.client(deaf)).await;
+    let heard = heard.stop().await;
+    heard.check(&cluster.client(deaf)).await;
+    let verdict = unheard.check(&cluster.client(deaf)).await;
+    assert!(verdict.executed > 0, "no write of unknown outcome was executed: {verdict:?}");
 }
 
 /// A follower that hears its leader and is heard by nobody changes nothing for the others: the
