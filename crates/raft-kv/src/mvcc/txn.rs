@@ -34,7 +34,8 @@ impl Mvcc {
         let revision = self.revision.next();
         match command {
             Command::Put(request) => {
-                self.check_put(request)?;
+                check_lease(request)?;
+                self.check_kept(request)?;
                 Ok(Response::Put(self.execute_put(revision, request)))
             }
             Command::DeleteRange(request) => {
@@ -109,11 +110,12 @@ impl Mvcc {
             match op {
                 RequestOp::Range(range) => self.check_range(range)?,
                 RequestOp::Put(put) => {
-                    self.check_put(put)?;
-                    let keeps = put.ignore_value || put.ignore_lease;
-                    if keeps && deleted_from.is_some_and(|start| start <= put.key) {
+                    // The other way around than for a put of its own: etcd's order.
+                    self.check_kept(put)?;
+                    if keeps(put) && deleted_from.is_some_and(|start| start <= put.key) {
                         return Err(RequestError::KeyNotFound);
                     }
+                    check_lease(put)?;
                 }
                 RequestOp::DeleteRange(delete) => {
                     if let KeyRange::From(key) = KeyRange::new(delete.key, delete.range_end) {
@@ -128,22 +130,17 @@ impl Mvcc {
         Ok(())
     }
 
-    /// TXN-9: inside a transaction a negative revision is no way to say "newest".
+    /// TXN-9: inside a transaction a negative revision is one like all others, so it was compacted;
+    /// but for -1, which is the compacted revision of a store that never was.
     fn check_range(&self, request: &RangeRequest<'_>) -> Result<(), RequestError> {
         if request.revision < 0 {
-            let (requested, compacted) = (request.revision, self.compacted.get());
-            return Err(RequestError::Compacted { requested, compacted });
+            return self.refuse_compacted(request.revision);
         }
         self.revision_of(request.revision).map(|_| ())
     }
 
-    fn check_put(&self, request: &PutRequest<'_>) -> Result<(), RequestError> {
-        if request.lease != 0 {
-            // Nothing grants leases, so none exists.
-            return Err(RequestError::LeaseNotFound { lease: request.lease });
-        }
-        let keeps = request.ignore_value || request.ignore_lease;
-        if keeps && self.newest(request.key).is_none() {
+    fn check_kept(&self, request: &PutRequest<'_>) -> Result<(), RequestError> {
+        if keeps(request) && self.newest(request.key).is_none() {
             return Err(RequestError::KeyNotFound);
         }
         Ok(())
@@ -229,6 +226,20 @@ impl Mvcc {
         }
         found.all(|(_, version)| does_hold(compare, Some(version)))
     }
+}
+
+fn check_lease(request: &PutRequest<'_>) -> Result<(), RequestError> {
+    // Nothing grants leases, so none exists.
+    if request.lease == 0 {
+        Ok(())
+    } else {
+        Err(RequestError::LeaseNotFound { lease: request.lease })
+    }
+}
+
+/// Whether a put keeps a part of the key, which therefore must exist.
+fn keeps(request: &PutRequest<'_>) -> bool {
+    request.ignore_value || request.ignore_lease
 }
 
 fn does_hold(compare: &Compare<'_>, version: Option<&Version>) -> bool {

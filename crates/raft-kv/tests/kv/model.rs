@@ -75,7 +75,8 @@ impl Model {
         match command {
             Command::Put(put) => {
                 validate_put(put)?;
-                self.check_put(put, &[])?;
+                check_lease(put)?;
+                self.check_kept(put, &[])?;
                 Ok(Response::Put(self.put(next, put)))
             }
             Command::DeleteRange(delete) => {
@@ -177,10 +178,15 @@ impl Model {
             match op {
                 RequestOp::Range(range) if range.revision < 0 => {
                     let (requested, compacted) = (range.revision, self.compacted());
-                    return Err(RequestError::Compacted { requested, compacted });
+                    if requested < compacted {
+                        return Err(RequestError::Compacted { requested, compacted });
+                    }
                 }
                 RequestOp::Range(range) => self.check_revision(range.revision)?,
-                RequestOp::Put(put) => self.check_put(put, deleted)?,
+                RequestOp::Put(put) => {
+                    self.check_kept(put, deleted)?;
+                    check_lease(put)?;
+                }
                 RequestOp::DeleteRange(delete) if delete.range_end == [0] => {
                     deleted.push(delete.key);
                 }
@@ -192,10 +198,7 @@ impl Model {
         Ok(())
     }
 
-    fn check_put(&self, put: &PutRequest<'_>, deleted: &[&[u8]]) -> Result<(), RequestError> {
-        if put.lease != 0 {
-            return Err(RequestError::LeaseNotFound { lease: put.lease });
-        }
+    fn check_kept(&self, put: &PutRequest<'_>, deleted: &[&[u8]]) -> Result<(), RequestError> {
         let is_there = self.keys_at(i64::MAX).contains_key(put.key)
             && !deleted.iter().any(|start| put.key >= *start);
         if (put.ignore_value || put.ignore_lease) && !is_there {
@@ -299,6 +302,10 @@ impl Model {
         }
         Ok(events)
     }
+}
+
+fn check_lease(put: &PutRequest<'_>) -> Result<(), RequestError> {
+    if put.lease == 0 { Ok(()) } else { Err(RequestError::LeaseNotFound { lease: put.lease }) }
 }
 
 fn holds(compare: &Compare<'_>, kv: &KeyValue) -> bool {

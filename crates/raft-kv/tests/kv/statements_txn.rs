@@ -359,6 +359,34 @@ fn txn_9_a_fault_that_only_the_state_knows_refuses_the_whole_transaction() {
 }
 
 #[test]
+fn txn_9_minus_one_is_a_revision_of_a_store_that_was_never_compacted() {
+    let mut story = Story::abc();
+    let at = |revision| RequestOp::Range(RangeRequest { revision, ..range("a", "") });
+    let write = |revision| always(vec![RequestOp::Put(put("x", "1")), at(revision)]);
+    let compacted = |requested, compacted| RequestError::Compacted { requested, compacted };
+    let seen = story.txn(always(vec![at(-1)])).unwrap();
+    assert_eq!(story.0.read_txn(&always(vec![at(-1)])), Ok(seen.clone()));
+    let ResponseOp::Range(range) = &seen.responses[0] else { panic!("{seen:?}") };
+    assert_eq!(range.kvs[0].value, "a1", "it means the newest one");
+    assert!(story.txn(write(-1)).is_ok());
+    assert_eq!(story.txn(write(-2)), Err(compacted(-2, -1)));
+    // Revision 0 is the oldest one from now on.
+    story.compact(0).unwrap();
+    assert_eq!(story.txn(write(-1)), Err(compacted(-1, 0)));
+    assert_eq!(story.0.read_txn(&always(vec![at(-1)])), Err(compacted(-1, 0)));
+}
+
+#[test]
+fn txn_9_of_two_faults_of_a_put_its_transaction_names_the_key_and_it_alone_the_lease() {
+    let mut story = Story::abc();
+    let both = PutRequest { ignore_value: true, lease: 7, ..put("x", "") };
+    assert_eq!(story.try_put(both), Err(RequestError::LeaseNotFound { lease: 7 }));
+    assert_eq!(story.txn(always(vec![RequestOp::Put(both)])), Err(RequestError::KeyNotFound));
+    let lease = RequestOp::Put(PutRequest { key: b"a", ..both });
+    assert_eq!(story.txn(always(vec![lease])), Err(RequestError::LeaseNotFound { lease: 7 }));
+}
+
+#[test]
 fn txn_11_a_transaction_of_ranges_alone_is_read_only_and_answered_as_a_query() {
     let mut story = Story::abc();
     let reads = TxnRequest {
