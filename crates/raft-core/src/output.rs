@@ -267,6 +267,14 @@ pub enum Violation {
         /// Who sent it.
         from: NodeId,
     },
+    /// A follower no longer has an entry that it acknowledged as durable: its disk lost it. Its
+    /// acknowledgements cannot be trusted; the remedy is to remove the node and to add it again.
+    AcknowledgedLost {
+        /// The entry it was asked for.
+        index: Index,
+        /// Who lost it.
+        from: NodeId,
+    },
     /// A follower acknowledged more than was ever sent to it.
     UnsentAcknowledged {
         /// The index it claims.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use raft_core::{
     Incarnation, Index, Message, NodeId, Notice, Payload, RaftConfig, RaftNode, Restored, RoleName,
-    Ticket, Time,
+    Ticket, Time, Violation,
 };
 
 struct Group {
@@ -158,4 +158,27 @@ fn a_broken_connection_to_the_leader_shortens_the_wait_only_if_all_lost_it() {
     group.pass(Duration::from_millis(400));
     assert!(followers.contains(&group.leader()), "the lower election timeout is 500 ms");
     drop(dead);
+}
+
+/// A follower whose disk lost what it had acknowledged is reported by the leader, once, instead of
+/// being fed in vain and in silence.
+#[test]
+fn a_follower_that_lost_what_it_acknowledged_is_reported() {
+    let mut group = Group::new(3);
+    group.pass(Duration::from_secs(3));
+    let leader = group.leader();
+    let wiped = *group.nodes.keys().find(|node| **node != leader).unwrap();
+    group.pass(Duration::from_millis(200));
+    assert!(group.notices.iter().all(|(_, n)| !matches!(n, Notice::Violation(_))));
+
+    let peers = group.nodes.keys().filter(|node| **node != wiped).map(|node| node.get()).collect();
+    let config = RaftConfig::new(wiped.get(), peers);
+    let incarnation = Incarnation::new(u128::from(wiped.get()));
+    let blank = RaftNode::new(config, incarnation, Restored::default(), group.now).unwrap();
+    group.nodes.insert(wiped, blank);
+    group.pass(Duration::from_secs(2));
+    let index = Index::new(1);
+    let lost = Notice::Violation(Violation::AcknowledgedLost { index, from: wiped });
+    assert_eq!(group.notices.iter().filter(|n| **n == (leader, lost.clone())).count(), 1);
+    assert_eq!(group.leader(), leader, "the others go on");
 }

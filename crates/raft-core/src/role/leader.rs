@@ -174,8 +174,14 @@ impl Leader {
         if response.round > self.round {
             return out.dropped("round that never began");
         }
+        if let AppendResult::Conflict { rejected, .. } = response.result
+            && progress.has_lost(response.round, rejected)
+        {
+            out.violation(Violation::AcknowledgedLost { index: rejected, from });
+        }
         let grew = progress.on_response(&common.log, response.round, response.result);
         if grew {
+            progress.matched_in(self.round);
             self.commit(common, out);
         }
         self.confirm_rounds(common, out);

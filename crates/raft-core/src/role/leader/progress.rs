@@ -22,6 +22,10 @@ pub(crate) struct Progress {
     mode: ProgressMode,
     epoch: Epoch,
     match_index: Index,
+    /// The leader's round when `match_index` last grew: later requests build on it.
+    matched_in: Round,
+    /// The follower was caught without what it had acknowledged; said once.
+    lost: bool,
     next_index: Index,
     accepted: Index,
     /// A probe is out: the next goes with the next heartbeat.
@@ -72,6 +76,8 @@ impl Progress {
             mode: ProgressMode::Probe,
             epoch,
             match_index: Index::ZERO,
+            matched_in: Round::ZERO,
+            lost: false,
             next_index,
             accepted: Index::ZERO,
             paused: false,
@@ -204,6 +210,19 @@ impl Progress {
         let fits = entries.first().is_some_and(|entry| entry.id.index == self.next_index);
         let still_here = entries.iter().all(|entry| log.holds(entry.id));
         (fits && still_here).then(|| self.pack(log, word, entries))
+    }
+
+    /// Whether this answer shows, for the first time, that the follower no longer has what it had
+    /// acknowledged: it rejects a request that was sent after the acknowledgement had arrived.
+    pub(crate) fn has_lost(&mut self, round: Round, rejected: Index) -> bool {
+        let loses = rejected <= self.match_index && round > self.matched_in && !self.lost;
+        self.lost |= loses;
+        loses
+    }
+
+    /// `match_index` grew while this was the leader's newest round.
+    pub(crate) fn matched_in(&mut self, round: Round) {
+        self.matched_in = round;
     }
 
     /// An answer. Tells whether `match_index` grew.
