@@ -171,7 +171,7 @@ pub fn delete_response(delete: raft_kv::DeleteRangeResponse) -> (i64, pb::Delete
 }
 
 /// The answer to a transaction. Answers inside carry a header with nothing but their revision
-/// (REV-8).
+/// (REV-8), and transactions inside one with nothing at all.
 pub fn txn_response(txn: TxnResponse) -> (i64, pb::TxnResponse) {
     let responses = txn.responses.into_iter().map(response_op).collect();
     (txn.revision, pb::TxnResponse { header: None, succeeded: txn.succeeded, responses })
@@ -196,8 +196,8 @@ fn response_op(op: ResponseOp) -> pb::ResponseOp {
             PbResponse::ResponseDeleteRange(response)
         }
         ResponseOp::Txn(txn) => {
-            let (revision, mut response) = txn_response(txn);
-            response.header = header(revision);
+            let (_, mut response) = txn_response(txn);
+            response.header = Some(pb::ResponseHeader::default());
             PbResponse::ResponseTxn(response)
         }
     };
@@ -222,4 +222,36 @@ pub fn refused(error: &RequestError) -> Status {
         }
     };
     known.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Inside a transaction a put has a header with its revision alone, a transaction an empty one,
+    /// and whatever is inside of that again its revision.
+    #[test]
+    fn rev_8_only_a_transaction_inside_a_transaction_does_not_say_its_revision() {
+        let put = || ResponseOp::Put(raft_kv::PutResponse { revision: 7, prev_kv: None });
+        let txn = |responses| TxnResponse { revision: 7, succeeded: true, responses };
+        let (revision, response) =
+            txn_response(txn(vec![put(), ResponseOp::Txn(txn(vec![put()]))]));
+        assert_eq!((revision, &response.header), (7, &None), "the member fills it");
+
+        let numbered = pb::ResponseHeader { revision: 7, ..pb::ResponseHeader::default() };
+        let put = pb::ResponseOp {
+            response: Some(PbResponse::ResponsePut(pb::PutResponse {
+                header: Some(numbered),
+                prev_kv: None,
+            })),
+        };
+        let inner = pb::ResponseOp {
+            response: Some(PbResponse::ResponseTxn(pb::TxnResponse {
+                header: Some(pb::ResponseHeader::default()),
+                succeeded: true,
+                responses: vec![put.clone()],
+            })),
+        };
+        assert_eq!(response.responses, [put, inner]);
+    }
 }
