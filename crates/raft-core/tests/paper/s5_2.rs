@@ -275,3 +275,24 @@ fn s5_2_each_election_draws_a_new_timeout() {
     }
     assert!(drawn.len() > 45, "only {} different timeouts in 50", drawn.len());
 }
+
+/// Thesis §4.2.3: a leader that hears its quorum is not deposed by a later term that asks for
+/// votes.
+#[test]
+fn s5_2_a_leader_refuses_to_be_disturbed() {
+    let mut node = Bench::new(3);
+    node.wins();
+    let said = node.hears(3, 7, vote_for_me(at(9, 6)));
+    assert_eq!((vote_in(&said), node.role(), node.term()), (Some(false), RoleName::Leader, 1));
+}
+
+/// Thesis §9.6: who asks whether it could win, and then gives its vote away, asks no more.
+#[test]
+fn s5_2_a_pre_candidate_that_gives_its_vote_follows() {
+    // In a term in which it has not voted: only the vote can be the reason.
+    let mut node = Bench::with_pre_vote(3, 4, &[1]);
+    node.times_out();
+    assert_eq!((node.role(), node.term()), (RoleName::PreCandidate, 4));
+    assert_eq!(vote_in(&node.hears(3, 4, vote_for_me(at(1, 1)))), Some(true));
+    assert_eq!((node.role(), node.vote()), (RoleName::Follower, Some(3)));
+}

@@ -86,6 +86,14 @@ impl Bench {
         Self::on(Self::config(1, nodes), Disk::of(created, hard, entries(0, terms)))
     }
 
+    /// The same, asking before it campaigns (thesis §9.6).
+    pub(crate) fn with_pre_vote(nodes: u64, term: u64, terms: &[u64]) -> Self {
+        let disk = Self::with_log(nodes, term, terms).disk;
+        let mut config = Self::config(1, nodes);
+        config.pre_vote = true;
+        Self::on(config, disk)
+    }
+
     pub(crate) fn config(id: u64, nodes: u64) -> RaftConfig {
         RaftConfig::new(id, (1..=nodes).filter(|peer| *peer != id).collect())
             .with_heartbeat_interval(Duration::from_millis(50))
