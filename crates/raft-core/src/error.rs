@@ -26,6 +26,8 @@ pub enum ProposeError {
         /// The leader, if one is known.
         leader: Option<NodeId>,
     },
+    /// The payload is no command: a membership is not proposed, and a no-op belongs to elections.
+    NotACommand,
     /// The command is larger than `command_bytes_max`.
     TooLarge {
         /// Its size.
@@ -54,6 +56,7 @@ impl fmt::Display for ProposeError {
                 write!(f, "this node does not lead; {leader} does")
             }
             Self::NotLeader { leader: None } => f.write_str("no leader is known"),
+            Self::NotACommand => f.write_str("only commands are proposed"),
             Self::TooLarge { bytes, max } => {
                 write!(f, "command of {bytes} bytes: at most {max} (command_bytes_max)")
             }

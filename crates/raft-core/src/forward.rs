@@ -85,6 +85,11 @@ impl Forwarding {
         true
     }
 
+    /// Nobody waits for this ticket any more.
+    pub(crate) fn forget(&mut self, ticket: Ticket) {
+        self.remove(ticket);
+    }
+
     /// New entries reached the log: our tickets among them move beside their entries.
     pub(crate) fn appended(&mut self, log: &mut Log, first: Index) {
         if self.waiting.is_empty() {

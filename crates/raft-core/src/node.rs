@@ -19,10 +19,10 @@ use crate::role::{Role, Transition};
 use crate::state::{Common, RaftState};
 use crate::{
     AppendEntriesResponse, AppendResult, Applied, Apply, Body, ConfigError, Deadline, EntryId,
-    Epoch, Incarnation, Index, Load, Loaded, Message, NodeId, Notice, Payload, Peer, Persist,
-    Persisted, PreVoteResponse, Propose, ProposeError, ProposeResponse, RaftConfig, ReadError,
-    ReadIndexResponse, RefusalReason, RefusedProposal, Restored, Status, Ticket, Time, Violation,
-    vote,
+    Epoch, Incarnation, Index, Load, Loaded, Message, NodeId, Notice, Payload, PayloadKind, Peer,
+    Persist, Persisted, PreVoteResponse, Propose, ProposeError, ProposeResponse, RaftConfig,
+    ReadError, ReadIndexResponse, RefusalReason, RefusedProposal, Restored, Status, Ticket, Time,
+    Violation, vote,
 };
 
 /// One node of one group: the pure protocol.
@@ -89,6 +89,9 @@ impl RaftNode {
     ) -> Result<Proposed, ProposeError> {
         self.advance(now);
         let (common, role) = self.state.split();
+        if payload.kind() != PayloadKind::Command {
+            return Err(ProposeError::NotACommand);
+        }
         let (bytes, max) = (payload.bytes().len() as u64, common.config.limits.command_bytes_max);
         if bytes > max {
             return Err(ProposeError::TooLarge { bytes, max });
@@ -124,6 +127,12 @@ impl RaftNode {
         };
         self.finish();
         accepted
+    }
+
+    /// Gives up waiting for a proposal that went to the leader. Its outcome stays unknown; what it
+    /// took of `forwarded_bytes_max` is free again. Does nothing for any other ticket.
+    pub fn forget(&mut self, ticket: Ticket) {
+        self.state.common.forwarding.forget(ticket);
     }
 
     // Events.

@@ -182,3 +182,37 @@ fn a_follower_that_lost_what_it_acknowledged_is_reported() {
     assert_eq!(group.notices.iter().filter(|n| **n == (leader, lost.clone())).count(), 1);
     assert_eq!(group.leader(), leader, "the others go on");
 }
+
+/// A proposal that was lost on its way to a leader that stays is given up by its caller, and takes
+/// no room any more.
+#[test]
+fn a_forwarded_proposal_that_nobody_waits_for_takes_no_room() {
+    let mut group = Group::new(3);
+    group.pass(Duration::from_secs(3));
+    let leader = group.leader();
+    let follower = *group.nodes.keys().find(|node| **node != leader).unwrap();
+    let now = group.now;
+    let node = group.nodes.get_mut(&follower).unwrap();
+    node.propose(now, Payload::command("lost"), Ticket::new(7)).unwrap();
+    assert_eq!(node.take_messages().len(), 1, "it is on its way, and lost");
+    assert_eq!(node.waiting_proposals(), 1);
+    node.forget(Ticket::new(7));
+    assert_eq!(node.waiting_proposals(), 0);
+    group.pass(Duration::from_secs(1));
+    assert_eq!(group.leader(), leader);
+}
+
+/// Only commands are proposed: a membership that is in force as soon as it is appended does not
+/// come in by this door.
+#[test]
+fn a_membership_is_not_proposed() {
+    let mut group = Group::new(1);
+    group.pass(Duration::from_secs(3));
+    let now = group.now;
+    let node = group.nodes.values_mut().next().unwrap();
+    let other = Payload::membership(&raft_core::Membership::default());
+    for payload in [other, Payload::no_op()] {
+        let refused = node.propose(now, payload, Ticket::new(1));
+        assert_eq!(refused, Err(raft_core::ProposeError::NotACommand));
+    }
+}

@@ -37,6 +37,7 @@ pub(crate) enum Event {
     Propose { payload: Payload, ticket: Ticket },
     Read { ticket: Ticket, query: Query },
     StaleRead { ticket: Ticket, query: Query },
+    Forget(Ticket),
     Persisted(Persisted),
     Loaded(Loaded),
     Applied(Applied),
@@ -174,6 +175,7 @@ impl HostLoop {
             Event::StaleRead { ticket, query } => {
                 self.application.submit(apply::Job::Read { index: Index::ZERO, ticket, query });
             }
+            Event::Forget(ticket) => self.node.forget(ticket),
             Event::Persisted(persisted) => self.node.handle_persisted(now, persisted),
             Event::Loaded(loaded) => self.node.handle_loaded(now, loaded),
             Event::Applied(applied) => self.node.handle_applied(now, applied),

@@ -153,6 +153,7 @@ impl Raft {
     /// Puts a question to the host and waits for its end.
     async fn ask(&self, event: impl FnOnce(Ticket) -> Event) -> Ended {
         let (ticket, answer) = self.shared.tickets.open();
+        let _asked = Asked { raft: self, ticket };
         if self.shared.stopped.load(Ordering::Acquire) {
             self.shared.tickets.close([(ticket, Err(Refusal::Stopped { accepted: false }))]);
         } else {
@@ -228,5 +229,20 @@ impl Raft {
         let mut ended = self.ended.clone();
         // An error means that the host is gone, which is what was asked for.
         let _ = ended.wait_for(|ended| *ended).await;
+    }
+}
+
+/// A question under way. Dropped before its answer, because of a deadline or with its future, it
+/// leaves nothing behind in the host.
+struct Asked<'a> {
+    raft: &'a Raft,
+    ticket: Ticket,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        if self.raft.shared.tickets.forget(self.ticket) {
+            self.raft.events.extend_quietly([Event::Forget(self.ticket)]);
+        }
     }
 }

@@ -69,6 +69,11 @@ impl Tickets {
         }
     }
 
+    /// Forgets a ticket; tells whether somebody would still have been answered.
+    pub(crate) fn forget(&self, ticket: Ticket) -> bool {
+        self.lock().remove(&ticket).is_some()
+    }
+
     /// Answers everybody that still waits.
     pub(crate) fn close_all(&self, result: &Ended) {
         let waiting = std::mem::take(&mut *self.lock());

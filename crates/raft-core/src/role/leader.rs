@@ -23,8 +23,8 @@ use crate::role::Transition;
 use crate::state::Common;
 use crate::{
     AppendEntriesResponse, AppendResult, Body, Deadline, DeadlineReason, Entry, EntryId, Epoch,
-    Index, Load, NodeId, Notice, Payload, ProgressStatus, Propose, ProposeError, ProposeResponse,
-    ReadError, ReadIndexResponse, RefusedProposal, Round, Ticket, Time, Violation,
+    Index, Load, NodeId, Notice, Payload, PayloadKind, ProgressStatus, Propose, ProposeError,
+    ProposeResponse, ReadError, ReadIndexResponse, RefusedProposal, Round, Ticket, Time, Violation,
 };
 
 /// What only a leader has.
@@ -100,8 +100,9 @@ impl Leader {
             (limits.uncommitted_bytes_max, limits.command_bytes_max);
         let mut refused = Vec::new();
         for payload in propose.payloads {
-            let Some(origin) = payload.origin() else {
-                out.dropped("proposal without origin");
+            let Some(origin) = payload.origin().filter(|_| payload.kind() == PayloadKind::Command)
+            else {
+                out.dropped("not a forwarded command");
                 continue;
             };
             if payload.bytes().len() as u64 > command_max {
