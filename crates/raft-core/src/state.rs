@@ -259,11 +259,15 @@ impl Common {
 
     /// Whether the next receipt of a write lets this node do more than forget the write.
     pub(crate) fn waits_for_disk(&self) -> bool {
-        self.commit_index > self.log.durable() || self.log.has_unwritten(self.hard)
+        self.commit_index > self.log.durable()
+            || self.log.has_unwritten(self.hard)
+            || !self.is_hard_state_durable()
     }
 
     pub(crate) fn finish_write(&mut self, persisted: Persisted) {
         self.log.finish_write(persisted);
+        // A slow state machine keeps nothing in memory: what is committed can be loaded.
+        self.log.evict(self.config.limits.log_cache_bytes_max, self.commit_index);
     }
 
     /// Application lane: the next committed entries that this disk cannot lose any more.

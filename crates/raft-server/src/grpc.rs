@@ -12,6 +12,7 @@ use std::sync::Arc;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::Incoming;
+use raft_api::EtcdError;
 use raft_api::etcdserverpb::cluster_server::ClusterServer;
 use raft_api::etcdserverpb::kv_server::KvServer;
 use raft_api::etcdserverpb::maintenance_server::MaintenanceServer;
@@ -96,13 +97,27 @@ impl Router {
     }
 
     async fn call(&mut self, path: &str, request: Request<Incoming>) -> Response<Body> {
-        let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+        let named = path.strip_prefix('/').unwrap_or(path).rsplit_once('/');
+        let Some((service, method)) = named else {
+            let text = format!("malformed method name: {path:?}");
+            return Status::unimplemented(text).into_http();
+        };
+        let is_known = self.member.metrics.rpc.method(path).is_some();
         let answer: Result<Response<Body>, Infallible> = match service {
+            "etcdserverpb.KV"
+            | "etcdserverpb.Cluster"
+            | "etcdserverpb.Maintenance"
+            | "grpc.health.v1.Health"
+                if !is_known =>
+            {
+                let text = format!("unknown method {method} for service {service}");
+                Ok(Status::unimplemented(text).into_http())
+            }
             "etcdserverpb.KV" => self.kv.call(request).await,
             "etcdserverpb.Cluster" => self.cluster.call(request).await,
             "etcdserverpb.Maintenance" => self.maintenance.call(request).await,
             "grpc.health.v1.Health" => self.health.call(request).await,
-            _ if self.member.metrics.rpc.method(path).is_some() => {
+            _ if is_known => {
                 let text = format!("{service}/{method} is not supported by this version of raftd");
                 Ok(Status::unimplemented(text).into_http())
             }
@@ -123,26 +138,37 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     value.is_some_and(|value| value.starts_with(b"application/grpc"))
 }
 
-/// The message is too large: tonic and Go's gRPC differ in code and text.
+/// Says in Go's code and words what tonic says in its own.
 fn speak_like_go(headers: &mut HeaderMap) {
-    let Some(message) = headers.get(GRPC_MESSAGE).and_then(|message| message.to_str().ok()) else {
+    if !headers.contains_key(GRPC_MESSAGE) {
         return;
-    };
-    let Some((found, limit)) = too_large(message) else { return };
-    let text =
-        format!("grpc:%20received%20message%20larger%20than%20max%20({found}%20vs.%20{limit})");
-    if let Ok(text) = HeaderValue::from_str(&text) {
-        headers.insert(GRPC_STATUS, HeaderValue::from(Code::ResourceExhausted as i32));
-        headers.insert(GRPC_MESSAGE, text);
     }
+    let said = Status::from_header_map(headers).and_then(|status| in_words_of_go(&status));
+    if let Some(said) = said {
+        // An HTTP header can hold it, because percent encoding makes it one.
+        let _ = said.add_header(headers);
+    }
+}
+
+/// What Go's gRPC says where tonic says `status`, if that is something else.
+fn in_words_of_go(status: &Status) -> Option<Status> {
+    if let Some((found, limit)) = too_large(status.message()) {
+        let text = format!("grpc: received message larger than max ({found} vs. {limit})");
+        return Some(Status::resource_exhausted(text));
+    }
+    let fault = status.message().strip_prefix("failed to decode Protobuf message: ")?;
+    if fault.ends_with("recursion limit reached") {
+        // Nothing else in the API contains itself.
+        return Some(EtcdError::TooManyOps.into());
+    }
+    Some(Status::internal(format!("grpc: error unmarshalling request: {fault}")))
 }
 
 /// The two sizes in tonic's sentence about a message over the limit.
 fn too_large(message: &str) -> Option<(u64, u64)> {
-    let rest =
-        message.strip_prefix("Error,%20decoded%20message%20length%20too%20large:%20found%20")?;
-    let (found, rest) = rest.split_once("%20bytes,%20the%20limit%20is:%20")?;
-    let limit = rest.strip_suffix("%20bytes")?;
+    let rest = message.strip_prefix("Error, decoded message length too large: found ")?;
+    let (found, rest) = rest.split_once(" bytes, the limit is: ")?;
+    let limit = rest.strip_suffix(" bytes")?;
     Some((found.parse().ok()?, limit.parse().ok()?))
 }
 
@@ -169,5 +195,31 @@ mod tests {
         let before = other.headers().clone();
         speak_like_go(other.headers_mut());
         assert_eq!(*other.headers(), before);
+    }
+
+    /// Bytes that are no message are refused in Go's code and words; a transaction that is nested
+    /// deeper than any decoder here goes is one with too many operations.
+    #[test]
+    fn what_does_not_decode_is_refused_in_the_words_of_go() {
+        use raft_api::etcdserverpb::{RangeRequest, RequestOp, TxnRequest, request_op::Request};
+        use raft_api::prost::{DecodeError, Message as _};
+
+        let said = |error: DecodeError| {
+            let mut answer: Response<Body> = Status::internal(error.to_string()).into_http();
+            speak_like_go(answer.headers_mut());
+            Status::from_header_map(answer.headers()).expect("it is an error")
+        };
+        let status = said(RangeRequest::decode(&b"\x08\x01"[..]).expect_err("no key is a number"));
+        assert_eq!(status.code(), Code::Internal);
+        assert!(status.message().starts_with("grpc: error unmarshalling request: "), "{status}");
+
+        let mut txn = TxnRequest::default();
+        for _ in 0..60 {
+            let request = Some(Request::RequestTxn(txn));
+            txn = TxnRequest { success: vec![RequestOp { request }], ..TxnRequest::default() };
+        }
+        let status = said(TxnRequest::decode(&*txn.encode_to_vec()).expect_err("it is too deep"));
+        assert_eq!(EtcdError::from_status(&status), Some(EtcdError::TooManyOps));
+        assert_eq!(status.code(), Code::InvalidArgument);
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft_api::EtcdError;
 use raft_api::etcdserverpb::{self as pb, ResponseHeader};
+use raft_api::prost::{Message, length_delimiter_len};
 use raft_api::tonic::Status;
 use raft_kv::{Command, Limits, Response, SharedStore, decode_answer};
 use raft_runtime::{Consistency, NodeId, Raft, ReadError, RoleName, StorageStats, WriteError};
@@ -60,16 +61,21 @@ impl Member {
         Limits { max_txn_ops: self.config.max_txn_ops }
     }
 
-    /// Puts a validated command into the log and returns the store's answer.
+    /// Puts a validated command into the log and returns the store's answer. `message` is the
+    /// request it was made of.
     ///
     /// # Errors
     ///
     /// In etcd's codes and words; [`EtcdError::is_ambiguous`] tells which leave the outcome open.
-    pub async fn propose(&self, command: &Command<'_>) -> Result<Response, Status> {
-        let bytes = Bytes::from(command.encode());
-        if bytes.len() as u64 > self.config.max_request_bytes {
+    pub async fn propose(
+        &self,
+        command: &Command<'_>,
+        message: &impl Message,
+    ) -> Result<Response, Status> {
+        if entry_len(message) as u64 > self.config.max_request_bytes {
             return Err(EtcdError::RequestTooLarge.into());
         }
+        let bytes = Bytes::from(command.encode());
         let answer = self.raft.propose(bytes).await.map_err(|error| write_refused(&error))?;
         let answer = decode_answer(&answer)
             .map_err(|error| Status::internal(format!("etcdserver: answer: {error}")))?;
@@ -197,6 +203,18 @@ impl Member {
     }
 }
 
+/// The length of a request as etcd writes it into its log. It is what etcd's limit is about, and so
+/// the limit of a client's value is the same here to the byte.
+fn entry_len(message: &impl Message) -> usize {
+    let len = message.encoded_len();
+    // One byte tells which kind of request follows.
+    ENTRY_HEADER_BYTES + 1 + length_delimiter_len(len) + len
+}
+
+/// etcd numbers each entry: the tag and the length of its header, and in it a tag and a number of
+/// the greatest length.
+const ENTRY_HEADER_BYTES: usize = 2 + 1 + 1 + 10;
+
 #[expect(clippy::cast_precision_loss, reason = "a gauge is a float; revisions stay far below 2^53")]
 fn set_signed(gauge: &Gauge, value: i64) {
     gauge.set(value as f64);
@@ -224,4 +242,32 @@ fn read_refused(error: &ReadError) -> Status {
         ReadError::TimedOut { .. } | _ => EtcdError::Timeout,
     };
     known.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The largest value of a put, the largest key of a deletion and the largest value of a put in
+    /// a transaction that a genuine etcd accepted with a limit of 1.5 MiB; one byte more it refused.
+    #[test]
+    fn the_largest_requests_are_those_of_etcd() {
+        let bytes = |len| vec![b'x'; len].into();
+        let put = |len| pb::PutRequest {
+            key: "big".into(),
+            value: bytes(len),
+            ..pb::PutRequest::default()
+        };
+        let previous = pb::PutRequest { prev_kv: true, ..put(1_572_835) };
+        let delete =
+            pb::DeleteRangeRequest { key: bytes(1_572_842), ..pb::DeleteRangeRequest::default() };
+        let request = Some(pb::request_op::Request::RequestPut(put(1_572_829)));
+        let txn = pb::TxnRequest {
+            success: vec![pb::RequestOp { request }],
+            ..pb::TxnRequest::default()
+        };
+        let lens =
+            [entry_len(&put(1_572_837)), entry_len(&previous), entry_len(&delete), entry_len(&txn)];
+        assert_eq!(lens, [3 << 19; 4]);
+    }
 }

@@ -135,6 +135,8 @@ fn start_node(config: Config) -> Result<(Arc<Member>, Host), ServeError> {
     let listen = peers.map_or_else(|| "127.0.0.1:2380".to_owned(), crate::config::Url::authority);
     let transport = TcpTransport::new(TcpConfig {
         strangers: raft_runtime::Strangers::Refuse,
+        // The largest command must fit into a frame, or nothing behind it is ever replicated.
+        frame_bytes_max: (32 << 20).max(config.max_request_bytes.saturating_add(1 << 20)),
         ..TcpConfig::listening(listen)
     });
     let machine = Machine { store: SharedStore::new(), announced: Announced::default() };

@@ -215,6 +215,11 @@ impl Follower {
     /// Network lane: what local callers want from the leader, in as few messages as possible.
     pub(crate) fn drain(&mut self, common: &mut Common, out: &mut Outbox) {
         let Some(leader) = self.leader else { return };
+        // Messages of a term that the disk does not hold yet leave later than those of afterwards;
+        // proposals must not overtake each other, so they wait.
+        if !common.is_hard_state_durable() {
+            return;
+        }
         let max = common.config.limits.message_bytes_max;
         let (mut batch, mut bytes) = (Vec::new(), 0);
         for payload in mem::take(&mut self.outgoing) {

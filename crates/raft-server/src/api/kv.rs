@@ -50,7 +50,7 @@ impl Kv for Api {
         let command = Command::Put(convert::put(&request));
         command.validate(&self.0.limits()).map_err(|error| convert::refused(&error))?;
         self.0.metrics.put.inc();
-        let Answer::Put(answer) = self.0.propose(&command).await? else {
+        let Answer::Put(answer) = self.0.propose(&command, &request).await? else {
             return Err(mismatched());
         };
         let (revision, mut response) = convert::put_response(answer);
@@ -66,7 +66,7 @@ impl Kv for Api {
         let command = Command::DeleteRange(convert::delete_range(&request));
         command.validate(&self.0.limits()).map_err(|error| convert::refused(&error))?;
         self.0.metrics.delete.inc();
-        let Answer::DeleteRange(answer) = self.0.propose(&command).await? else {
+        let Answer::DeleteRange(answer) = self.0.propose(&command, &request).await? else {
             return Err(mismatched());
         };
         let (revision, mut response) = convert::delete_response(answer);
@@ -90,7 +90,7 @@ impl Kv for Api {
             }
             Answer::Txn(self.0.store.read_txn(&read).map_err(|error| convert::refused(&error))?)
         } else {
-            self.0.propose(&command).await?
+            self.0.propose(&command, &request).await?
         };
         let Answer::Txn(answer) = answer else { return Err(mismatched()) };
         let (revision, mut response) = convert::txn_response(answer);
@@ -102,9 +102,10 @@ impl Kv for Api {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
-        let pb::CompactionRequest { revision, physical } = request.into_inner();
+        let request = request.into_inner();
+        let pb::CompactionRequest { revision, physical } = request;
         let command = Command::Compact(CompactionRequest { revision, physical });
-        let Answer::Compact(answer) = self.0.propose(&command).await? else {
+        let Answer::Compact(answer) = self.0.propose(&command, &request).await? else {
             return Err(mismatched());
         };
         while physical && self.0.store.stats().reclaimable_changes > 0 {

@@ -2,6 +2,8 @@
 
 use raft_api::EtcdError;
 use raft_api::etcdserverpb as pb;
+use raft_api::etcdserverpb::alarm_request::AlarmAction;
+use raft_api::etcdserverpb::downgrade_request::DowngradeAction;
 use raft_api::etcdserverpb::maintenance_server::Maintenance;
 use raft_api::tonic::codegen::tokio_stream;
 use raft_api::tonic::{Request, Response, Status, async_trait};
@@ -48,9 +50,10 @@ impl Maintenance for Api {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        // Nothing raises an alarm yet, so the list of them is empty.
-        if request.into_inner().action != pb::alarm_request::AlarmAction::Get as i32 {
-            return Err(unsupported("raising and disarming alarms"));
+        // Nothing raises an alarm yet: the list of them is empty, and so is that of those disarmed.
+        let action = AlarmAction::try_from(request.into_inner().action);
+        if !matches!(action, Ok(AlarmAction::Get | AlarmAction::Deactivate)) {
+            return Err(unsupported("raising alarms"));
         }
         let header = self.0.header(self.0.store.revision());
         Ok(Response::new(pb::AlarmResponse { header, alarms: Vec::new() }))
@@ -94,8 +97,63 @@ impl Maintenance for Api {
 
     async fn downgrade(
         &self,
-        _: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(EtcdError::InvalidDowngradeTargetVersion.into())
+        Err(no_downgrade(&request.into_inner()))
+    }
+}
+
+/// Why nothing is downgraded: there is no older version to go to (MNT-10).
+fn no_downgrade(request: &pb::DowngradeRequest) -> Status {
+    match DowngradeAction::try_from(request.action) {
+        Ok(DowngradeAction::Validate | DowngradeAction::Enable) => {
+            if is_version(&request.version) {
+                EtcdError::InvalidDowngradeTargetVersion.into()
+            } else {
+                EtcdError::WrongDowngradeVersionFormat.into()
+            }
+        }
+        Ok(DowngradeAction::Cancel) => EtcdError::NoInflightDowngrade.into(),
+        Err(_) => Status::unknown("etcdserver: unknown method"),
+    }
+}
+
+/// Whether a text is a version such as 3.5 or 3.5.0-rc.1.
+fn is_version(text: &str) -> bool {
+    let numbers = text.split(['-', '+']).next().unwrap_or_default();
+    let parts: Vec<_> = numbers.split('.').collect();
+    (2..=3).contains(&parts.len()) && parts.iter().all(|part| part.parse::<u32>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use raft_api::tonic::Code;
+
+    use super::*;
+
+    /// The reasons and texts are etcd's for the same requests, but that no version is a target.
+    #[test]
+    fn mnt_10_each_way_to_ask_for_a_downgrade_has_its_refusal() {
+        let refusal = |action, version: &str| {
+            no_downgrade(&pb::DowngradeRequest { action, version: version.to_owned() })
+        };
+        for (action, version, error) in [
+            (0, "3.5.0", EtcdError::InvalidDowngradeTargetVersion),
+            (1, "3.5", EtcdError::InvalidDowngradeTargetVersion),
+            (0, "abc", EtcdError::WrongDowngradeVersionFormat),
+            (1, "", EtcdError::WrongDowngradeVersionFormat),
+            (0, "3", EtcdError::WrongDowngradeVersionFormat),
+            (1, "3.5.0.1", EtcdError::WrongDowngradeVersionFormat),
+            (2, "", EtcdError::NoInflightDowngrade),
+        ] {
+            let status = refusal(action, version);
+            assert_eq!(EtcdError::from_status(&status), Some(error), "{action} {version}");
+            assert_eq!(status.code(), error.code(), "{action} {version}");
+        }
+        let unknown = refusal(9, "3.5.0");
+        assert_eq!(
+            (unknown.code(), unknown.message()),
+            (Code::Unknown, "etcdserver: unknown method")
+        );
     }
 }
