@@ -249,7 +249,8 @@ mod tests {
     use super::*;
 
     /// The largest value of a put, the largest key of a deletion and the largest value of a put in
-    /// a transaction that a genuine etcd accepted with a limit of 1.5 MiB; one byte more it refused.
+    /// a transaction that a genuine etcd accepted with a limit of 1.5 MiB; one byte more it
+    /// refused.
     #[test]
     fn the_largest_requests_are_those_of_etcd() {
         let bytes = |len| vec![b'x'; len].into();
