@@ -105,14 +105,15 @@ impl Forwarding {
     /// An entry of this term is committed: what was forwarded in an earlier one and has not shown
     /// up never will.
     pub(crate) fn committed(&mut self, term: Term, out: &mut Outbox) {
-        if self.waiting.is_empty() || term <= self.oldest {
+        let lost_in_own_term = mutant!("C11a");
+        if self.waiting.is_empty() || term <= self.oldest && !lost_in_own_term {
             return;
         }
         self.oldest = term;
         let lost: Vec<Ticket> = self
             .waiting
             .iter()
-            .filter(|(_, waiting)| waiting.term < term)
+            .filter(|(_, waiting)| waiting.term < term || lost_in_own_term && waiting.term == term)
             .map(|(ticket, _)| *ticket)
             .collect();
         for ticket in lost {
@@ -135,7 +136,7 @@ impl Forwarding {
             return false;
         }
         let last = self.received.entry((from, propose.boot)).or_insert(0);
-        let new = propose.serial > *last;
+        let new = propose.serial > *last || mutant!("F1");
         *last = propose.serial.max(*last);
         new
     }
@@ -144,7 +145,7 @@ impl Forwarding {
     /// not appended.
     pub(crate) fn remembers(&self, term: Term) -> bool {
         assert!(term >= self.born, "terms only grow");
-        term > self.born
+        term > self.born || mutant!("F2")
     }
 
     pub(crate) fn enter_term(&mut self) {

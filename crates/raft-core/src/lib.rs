@@ -75,6 +75,10 @@
 
 extern crate alloc;
 
+#[doc(hidden)]
+#[macro_use]
+pub mod mutants;
+
 mod checksum;
 pub mod codec;
 mod config;

@@ -179,10 +179,23 @@ impl Log {
             .skip_while(|entry| entry.id.index <= base.index || self.holds(entry.id))
             .peekable();
         let Some(first) = new.peek().map(|entry| entry.id.index) else {
-            return Ok(Spliced::default());
+            let (mut spliced, end) = (Spliced::default(), slice.last().index.max(commit).next());
+            if mutant!("R4") && !slice.is_empty() && end <= self.last().index {
+                spliced.dropped = self.truncate(end);
+            }
+            return Ok(spliced);
         };
+        let last = self.last().index;
+        if mutant!("D24") && first <= last {
+            let beyond = slice.entries().iter().filter(|entry| entry.id.index > last);
+            beyond.for_each(|entry| self.push(entry.clone()));
+            return Ok(Spliced { first_new: Some(last.next()), ..Spliced::default() });
+        }
         if first <= commit {
             return Err(SpliceError::Committed(first));
+        }
+        if mutant!("R17b") && self.last().index > first.plus(4) {
+            return Err(SpliceError::Malformed(first));
         }
         let new: Vec<Entry> = new.cloned().collect();
         if let Some(bad) = new.iter().find(|entry| is_malformed(&entry.payload)) {
@@ -202,7 +215,7 @@ impl Log {
     fn truncate(&mut self, first: Index) -> Vec<Ticket> {
         self.terms.truncate(first);
         self.writes.clip(first);
-        while self.cache.back().is_some_and(|entry| entry.id.index >= first) {
+        while self.cache.back().is_some_and(|entry| entry.id.index >= first) && !mutant!("R15") {
             let entry = self.cache.pop_back().expect("it has a last entry");
             self.cache_bytes -= entry.payload.cost();
         }

@@ -158,12 +158,19 @@ impl RaftNode {
             return vote::refuse(common, &mut self.out, sender, &body);
         }
         // Term (§5.1).
-        if term < common.term() {
+        if mutant!("E5a") && term < common.term() && matches!(body, Body::AppendEntries(_)) {
+            common.overwrite(term, None);
+        }
+        if term < common.term() && !is_mistaken_for_present(&body) {
             return self.answer_stale(sender, &body);
         }
         if term > common.term() {
             common.enter_term(term, &mut self.out);
-            self.transition(Transition::Follow { leader: None });
+            if mutant!("E6") && matches!(role, Role::Leader(_)) {
+                common.vote_for(common.me.node);
+            } else {
+                self.transition(Transition::Follow { leader: None });
+            }
         }
         // Leader (§5.2): who appends in our term leads it.
         if matches!(body, Body::AppendEntries(_) | Body::InstallSnapshot(_))
@@ -195,7 +202,17 @@ impl RaftNode {
     /// A message of an earlier term: a leader or a pre-candidate that is stuck there learns ours.
     fn answer_stale(&mut self, (to, epoch): (NodeId, Epoch), body: &Body) {
         self.out.dropped("earlier term");
-        let common = &self.state.common;
+        let (common, role) = self.state.split();
+        let is_append = matches!(body, Body::AppendEntries(_));
+        if mutant!("E12b") && is_append {
+            return;
+        }
+        if let Role::Follower(follower) = role
+            && mutant!("E14b")
+            && is_append
+        {
+            follower.calm(common);
+        }
         let answer = match body {
             Body::AppendEntries(request) => {
                 let (hint, rejected) = (EntryId::ZERO, request.slice.prev().index);
@@ -206,6 +223,7 @@ impl RaftNode {
                 let result = AppendResult::Conflict { hint: EntryId::ZERO, rejected: Index::ZERO };
                 Body::AppendEntriesResponse(AppendEntriesResponse { round: offer.round, result })
             }
+            Body::PreVote(_) if mutant!("E11a") => return,
             Body::PreVote(_) => Body::PreVoteResponse(PreVoteResponse { granted: false }),
             // Answers to questions of an earlier term, and askers that find out by themselves.
             Body::PreVoteResponse(_)
@@ -232,7 +250,11 @@ impl RaftNode {
                 self.out.violation(Violation::TwoLeaders { term, from });
                 false
             }
+            None if mutant!("E15") && matches!(self.state.role, Role::Candidate(_)) => false,
             None => {
+                if mutant!("E2b") {
+                    self.state.common.overwrite(self.state.common.term(), None);
+                }
                 self.transition(Transition::Follow { leader: Some(from) });
                 true
             }
@@ -244,11 +266,18 @@ impl RaftNode {
         let out = &mut self.out;
         let (common, role) = self.state.split();
         match (role, body) {
-            (_, Body::PreVote(ask)) => vote::on_pre_vote(common, out, from, ask.last),
+            (_, Body::PreVote(ask)) => {
+                vote::on_pre_vote(common, out, from, ask.last);
+                if mutant!("E11b") {
+                    common.heard_leader = Some(common.now);
+                }
+            }
             (role, Body::RequestVote(ask)) => {
                 let granted = vote::on_request_vote(common, out, from, ask.last);
                 match role {
-                    Role::Follower(follower) if granted => follower.calm(common),
+                    Role::Follower(follower) if granted && !mutant!("E14a") => {
+                        follower.calm(common);
+                    }
                     // Who gave its vote away asks for none.
                     Role::Candidate(_) if granted => return Transition::Follow { leader: None },
                     Role::Follower(_) | Role::Candidate(_) | Role::Leader(_) => {}
@@ -270,6 +299,9 @@ impl RaftNode {
                 leader.on_read_index(common, out, from, ask.batch);
             }
             (Role::Follower(follower), Body::ReadIndexResponse(answer)) => {
+                if let (true, Some(index)) = (mutant!("C7b"), answer.index) {
+                    common.advance_commit(index.min(common.log.last().index), out);
+                }
                 follower.on_read_index_response(out, from.1, answer);
             }
             (role, Body::Propose(propose)) => on_propose(role, common, out, from.0, propose),
@@ -316,7 +348,8 @@ impl RaftNode {
     /// operators. Does nothing on a leader or a learner.
     pub fn campaign(&mut self, now: Time) {
         self.advance(now);
-        if self.state.common.is_voter() && !matches!(self.state.role, Role::Leader(_)) {
+        let leads = matches!(self.state.role, Role::Leader(_)) && !mutant!("E10c");
+        if self.state.common.is_voter() && !leads {
             let pre_vote = self.state.common.config.pre_vote;
             let ballot = if pre_vote { Ballot::PreVote } else { Ballot::Vote };
             self.transition(Transition::Campaign(ballot));
@@ -509,6 +542,13 @@ impl RaftNode {
         }
         self.told = now;
     }
+}
+
+/// What mutants hear although it is of an earlier term. Nothing, otherwise.
+fn is_mistaken_for_present(body: &Body) -> bool {
+    mutant!("E1") && matches!(body, Body::RequestVoteResponse(_))
+        || mutant!("E10a") && matches!(body, Body::PreVoteResponse(_))
+        || mutant!("R10a") && matches!(body, Body::AppendEntriesResponse(_))
 }
 
 /// Proposals that a follower's callers made, at whatever this node is.

@@ -26,6 +26,16 @@ pub(crate) fn nth_reached<T: Copy + Ord>(
     values.get(majority(voters.len()) - 1).copied()
 }
 
+/// The highest value that a majority lacks one voter for: what mutants take for a quorum.
+pub(crate) fn nearly_reached<T: Copy + Ord + Default>(
+    voters: &BTreeSet<NodeId>,
+    value: impl Fn(NodeId) -> T,
+) -> T {
+    let mut values: Vec<T> = voters.iter().map(|voter| value(*voter)).collect();
+    values.sort_unstable_by(|a, b| b.cmp(a));
+    values.get(majority(voters.len()).saturating_sub(2)).copied().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

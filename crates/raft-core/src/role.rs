@@ -78,6 +78,9 @@ impl Role {
                         common.election_deadline()
                     }
                 };
+                if mutant!("E2a") && !matches!(self, Self::Follower(_)) {
+                    common.overwrite(common.term(), None);
+                }
                 self.leave(common, out);
                 *self = Self::Follower(Follower::new(leader, deadline));
                 Transition::Stay

@@ -125,7 +125,7 @@ impl Common {
             membership: log.membership(),
             commit_index: hard.commit.max(base),
             last_applied: base,
-            apply_handed: base,
+            apply_handed: if mutant!("R20") { hard.commit.max(base) } else { base },
             apply_backlog_bytes: 0,
             apply_loaded: Vec::new(),
             apply_loading: false,
@@ -170,6 +170,11 @@ impl Common {
         self.hard.voted_for = Some(node);
     }
 
+    /// Term and vote as only a mutant wants them.
+    pub(crate) fn overwrite(&mut self, term: Term, voted_for: Option<NodeId>) {
+        (self.hard.term, self.hard.voted_for) = (term, voted_for);
+    }
+
     pub(crate) fn may_vote_for(&self, node: NodeId) -> bool {
         self.hard.voted_for.is_none_or(|voted| voted == node)
     }
@@ -182,7 +187,7 @@ impl Common {
 
     /// §5.3: entries up to here are committed.
     pub(crate) fn advance_commit(&mut self, index: Index, out: &mut Outbox) {
-        if index <= self.commit_index {
+        if index <= self.commit_index && !mutant!("R2a") {
             return;
         }
         assert!(index <= self.log.last().index, "only what is in the log is committed");
@@ -223,8 +228,10 @@ impl Common {
     /// Sends a message of the present term: at once if the disk holds term and vote, otherwise as a
     /// promise that leaves with the write.
     pub(crate) fn send(&self, out: &mut Outbox, to: NodeId, epoch: Epoch, body: Body) {
+        let hasty = mutant!("E3") && matches!(body, Body::RequestVote(_))
+            || mutant!("E4b") && matches!(body, Body::RequestVoteResponse(_));
         let message = Message { from: self.me, to, term: self.hard.term, epoch, body };
-        if self.is_hard_state_durable() {
+        if self.is_hard_state_durable() || hasty {
             out.message(message);
         } else {
             out.promise(Index::ZERO, message);
@@ -273,7 +280,10 @@ impl Common {
     /// Application lane: the next committed entries that this disk cannot lose any more.
     pub(crate) fn take_apply(&mut self, out: &mut Outbox) -> Option<Apply> {
         let limits = &self.config.limits;
-        let upto = self.commit_index.min(self.log.durable());
+        let mut upto = self.commit_index.min(self.log.durable());
+        if mutant!("R14b") || mutant!("D1") && self.membership.voters().len() == 1 {
+            upto = self.commit_index;
+        }
         let full = self.apply_backlog_bytes >= limits.apply_backlog_bytes_max;
         if self.apply_handed >= upto || full {
             return None;
@@ -298,7 +308,7 @@ impl Common {
         assert!(entries[0].id.index == first, "entries are applied in order and without gaps");
         let last = entries.last().expect("it is not empty").id.index;
         let cost = entries.iter().map(|entry| entry.payload.cost()).sum();
-        self.apply_handed = last;
+        self.apply_handed = if mutant!("R14a") { upto } else { last };
         self.apply_backlog_bytes += cost;
         let tickets = self.log.take_tickets(last);
         self.log.evict(limits.log_cache_bytes_max, last);

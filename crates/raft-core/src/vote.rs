@@ -14,11 +14,23 @@ use crate::{Body, EntryId, Epoch, Index, NodeId, PreVoteResponse, RequestVoteRes
 pub(crate) fn is_sticky(common: &Common, role: &Role) -> bool {
     match role {
         // A leader without contact to a quorum steps down by itself (check quorum).
-        Role::Leader(_) => true,
+        Role::Leader(_) => !mutant!("E11c"),
         Role::Follower(_) | Role::Candidate(_) => common
             .heard_leader
             .is_some_and(|heard| common.now.since(heard) < common.config.election_timeout_min),
     }
+}
+
+/// Whether a log that ends here is at least as up-to-date as ours (§5.4.1).
+fn is_up_to_date(common: &Common, last: EntryId) -> bool {
+    let ours = common.log.last();
+    if mutant!("E8a") {
+        return (last.index, last.term) >= (ours.index, ours.term);
+    }
+    if mutant!("E8b") {
+        return last.index >= ours.index && last.term >= ours.term;
+    }
+    last >= ours || mutant!("E7")
 }
 
 /// Refuses a vote or pre-vote of any term.
@@ -38,7 +50,7 @@ pub(crate) fn on_pre_vote(
     (from, epoch): (NodeId, Epoch),
     last: EntryId,
 ) {
-    let granted = common.is_voter() && last >= common.log.last();
+    let granted = common.is_voter() && is_up_to_date(common, last);
     let answer = Body::PreVoteResponse(PreVoteResponse { granted });
     common.send(out, from, epoch, answer);
 }
@@ -50,12 +62,14 @@ pub(crate) fn on_request_vote(
     (from, epoch): (NodeId, Epoch),
     last: EntryId,
 ) -> bool {
-    let granted = common.is_voter() && common.may_vote_for(from) && last >= common.log.last();
+    let forgotten = mutant!("E2c") && common.voted_for() == Some(common.me.node);
+    let free = common.may_vote_for(from) || forgotten;
+    let granted = common.is_voter() && free && is_up_to_date(common, last);
     let answer = Body::RequestVoteResponse(RequestVoteResponse { granted });
-    if granted {
+    if granted && !forgotten {
         common.vote_for(from);
     }
-    if granted && !common.is_hard_state_durable() {
+    if granted && !common.is_hard_state_durable() && !mutant!("E4b") {
         common.promise(out, Index::ZERO, (from, epoch), answer);
     } else {
         common.send(out, from, epoch, answer);

@@ -14,6 +14,8 @@ mod bench;
 mod disk;
 #[path = "paper/figure_2.rs"]
 mod figure_2;
+#[path = "support/mutant.rs"]
+mod mutant;
 #[path = "paper/s5_1.rs"]
 mod s5_1;
 #[path = "paper/s5_2.rs"]

@@ -15,6 +15,8 @@ mod bench;
 mod calm;
 #[path = "support/disk.rs"]
 mod disk;
+#[path = "support/mutant.rs"]
+mod mutant;
 #[path = "properties/oracle.rs"]
 mod oracle;
 #[path = "properties/quorum.rs"]

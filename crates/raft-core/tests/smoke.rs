@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 #![expect(clippy::type_complexity, reason = "the story is shorter than names for its parts")]
 
+#[path = "support/mutant.rs"]
+mod mutant;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -21,6 +24,7 @@ struct Group {
 
 impl Group {
     fn new(n: u64) -> Self {
+        mutant::select();
         let nodes = (1..=n)
             .map(|id| {
                 let config = RaftConfig::new(id, (1..=n).filter(|p| *p != id).collect());

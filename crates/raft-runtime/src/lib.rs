@@ -41,6 +41,9 @@
 //! and
 //! `apply.rs` the other two threads; `tickets.rs` and `admission.rs` know who waits and how much.
 
+#[cfg(raft_mutants)]
+compile_error!("known bugs are compiled in: this is no build to run");
+
 mod admission;
 mod apply;
 mod builder;

@@ -19,6 +19,9 @@
 //!
 //! **Caveats.** TLS, users and roles are not supported yet; a flag that asks for them is refused.
 
+#[cfg(raft_mutants)]
+compile_error!("known bugs are compiled in: this is no build to run");
+
 pub mod api;
 pub mod clock;
 pub mod cluster;

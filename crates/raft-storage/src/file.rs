@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use raft_core::codec::{PAYLOAD_HEADER_MAX, encode_membership};
 use raft_core::{
-    Base, Entry, EntryId, GroupId, Identity, Index, NodeId, Persist, Restored, SnapshotMeta,
+    Base, Entry, EntryId, GroupId, Identity, Index, NodeId, Persist, Restored, SnapshotMeta, mutant,
 };
 
 pub use self::options::{Alignment, FileOptions};
@@ -307,6 +307,9 @@ impl Storage for FileStorage {
             return Err(StorageError::Uninitialized);
         };
         let result = persist_all(wal, &mut self.groups, batch, self.options.batch_bytes_max);
+        if mutant!("E4a") && batch.iter().all(|(_, persist)| persist.entries().is_empty()) {
+            return Ok(());
+        }
         self.poison = result.clone().err();
         result
     }
@@ -452,7 +455,9 @@ fn encode(
         && first <= log.replay.last().index
     {
         log.truncate(first)?;
-        out.fact(Kind::Truncate, group, (0, first.get(), 0));
+        if !mutant!("D5") {
+            out.fact(Kind::Truncate, group, (0, first.get(), 0));
+        }
     }
     for entry in persist.entries() {
         log.append(entry.id, Some(&entry.payload))?;

@@ -79,7 +79,7 @@ impl Writes {
     pub(super) fn clip(&mut self, first: Index) {
         let last = first.prev();
         for write in &mut self.in_flight {
-            write.last = write.last.min(last);
+            write.last = if mutant!("R11") { write.last } else { write.last.min(last) };
         }
         self.handed = self.handed.min(last);
         self.durable = self.durable.min(last);

@@ -82,7 +82,10 @@ impl Candidate {
         (from, epoch): (NodeId, Epoch),
         (ballot, granted): (Ballot, bool),
     ) -> Transition {
-        if epoch != self.epoch || ballot != self.ballot {
+        let mistaken = mutant!("E1") && ballot == Ballot::Vote && self.ballot == ballot
+            || mutant!("E10a") && ballot == Ballot::PreVote
+            || mutant!("E10b") && ballot == Ballot::PreVote && self.ballot == ballot;
+        if (epoch != self.epoch || ballot != self.ballot) && !mistaken {
             out.dropped("ended conversation");
             return Transition::Stay;
         }

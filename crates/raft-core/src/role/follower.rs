@@ -100,6 +100,10 @@ impl Follower {
         let spliced = match common.log.splice(slice, common.commit_index()) {
             Ok(spliced) => spliced,
             Err(SpliceError::Conflict { hint }) => {
+                if mutant!("R6b") {
+                    let last = common.log.last().index;
+                    common.advance_commit(request.leader_commit.min(last), out);
+                }
                 let result = AppendResult::Conflict { hint, rejected: slice.prev().index };
                 return Self::answer(common, out, (from, epoch), request, result);
             }
@@ -109,6 +113,10 @@ impl Follower {
             Err(SpliceError::Malformed(_)) => return out.dropped("malformed membership"),
         };
         for ticket in spliced.dropped {
+            if mutant!("C11b") {
+                out.refuse(ticket, RefusedProposal::NotLeader);
+                continue;
+            }
             out.counters.proposals_failed += 1;
             out.notice(Notice::Dropped { ticket });
         }
@@ -124,19 +132,26 @@ impl Follower {
         let is_news = matched > self.accepted || request.round > self.answered;
         self.accepted = self.accepted.max(matched);
         self.leader_commit = self.leader_commit.max(request.leader_commit);
-        common.advance_commit(self.leader_commit.min(self.accepted), out);
+        if mutant!("R2a") {
+            self.leader_commit = request.leader_commit;
+        }
+        let known = if mutant!("R2b") { common.log.last().index } else { self.accepted };
+        common.advance_commit(self.leader_commit.min(known), out);
         if slice.is_empty() && !is_news {
             // It told us the commit index; an answer would tell the leader nothing.
             return;
         }
         self.answered = self.answered.max(request.round);
-        let accepted = self.accepted;
-        if !slice.is_empty() && matched > common.log.durable() {
+        let last = common.log.last().index;
+        let (matched, accepted) =
+            if mutant!("R6a") { (last, last) } else { (matched, self.accepted) };
+        if !slice.is_empty() && matched > common.log.durable() && !mutant!("D23a") {
             let result = AppendResult::Matched { match_index: matched, accepted };
             let body = AppendEntriesResponse { round: request.round, result };
             common.promise(out, matched, (from, epoch), Body::AppendEntriesResponse(body));
         } else {
-            let match_index = accepted.min(common.log.durable());
+            let hasty = mutant!("R13") || mutant!("D23a");
+            let match_index = if hasty { accepted } else { accepted.min(common.log.durable()) };
             let result = AppendResult::Matched { match_index, accepted };
             Self::answer(common, out, (from, epoch), request, result);
         }
@@ -268,7 +283,7 @@ impl Follower {
         {
             self.ask(common, out, leader);
         }
-        if common.now < self.election_deadline {
+        if common.now < self.election_deadline && !mutant!("E22b") {
             return Transition::Stay;
         }
         if !common.is_voter() {

@@ -25,6 +25,7 @@ use crate::{
     AppendEntriesResponse, AppendResult, Body, Deadline, DeadlineReason, Entry, EntryId, Epoch,
     Index, Load, NodeId, Notice, Payload, PayloadKind, ProgressStatus, Propose, ProposeError,
     ProposeResponse, ReadError, ReadIndexResponse, RefusedProposal, Round, Ticket, Time, Violation,
+    quorum,
 };
 
 /// What only a leader has.
@@ -168,7 +169,7 @@ impl Leader {
         let Some(progress) = self.progress.get_mut(&from) else {
             return out.dropped("not a member");
         };
-        if epoch != progress.epoch() {
+        if epoch != progress.epoch() && !mutant!("R10a") {
             return out.dropped("ended conversation");
         }
         if let AppendResult::Matched { match_index, accepted } = response.result {
@@ -204,7 +205,9 @@ impl Leader {
     fn commit(&mut self, common: &mut Common, out: &mut Outbox) {
         let before = common.commit_index();
         let index = common.membership.committed_index(|node| self.match_index(common, node));
-        if index <= before || common.log.term_at(index) != Some(common.term()) {
+        let ours = common.log.term_at(index) == Some(common.term()) || mutant!("R1");
+        let stuck = mutant!("R16") && common.log.term_at(before.next()) != Some(common.term());
+        if index <= before || !ours || stuck {
             return;
         }
         let committed = common.log.cost(before, index);
@@ -214,7 +217,9 @@ impl Leader {
 
     fn match_index(&self, common: &Common, node: NodeId) -> Index {
         if node == common.me.node {
-            return common.log.durable();
+            let only = mutant!("D1") && common.membership.voters().len() == 1;
+            let hasty = mutant!("R12") || only;
+            return if hasty { common.log.last().index } else { common.log.durable() };
         }
         self.progress.get(&node).map_or(Index::ZERO, Progress::match_index)
     }
@@ -226,6 +231,9 @@ impl Leader {
             None if node == common.me.node => self.round,
             None => Round::ZERO,
         };
+        if mutant!("C5") {
+            return quorum::nearly_reached(common.membership.voters(), echoed);
+        }
         common.membership.quorum_value(echoed).unwrap_or(Round::ZERO)
     }
 
@@ -234,6 +242,7 @@ impl Leader {
         while self.rounds.get(1).is_some_and(|(round, _)| *round <= confirmed) {
             self.rounds.pop_front();
         }
+        let confirmed = if mutant!("C2") { self.round } else { confirmed };
         for (reader, index) in self.reads.confirmed(confirmed) {
             out.counters.reads += 1;
             match reader {
@@ -268,7 +277,8 @@ impl Leader {
             return Transition::Stay;
         }
         let contact = self.rounds.front().map_or(common.now, |(_, sent)| *sent);
-        if common.now.since(contact) >= common.config.election_timeout_max {
+        let silence = common.now.since(contact);
+        if silence >= common.config.election_timeout_max && !mutant!("E17") {
             return Transition::Follow { leader: None };
         }
         self.heartbeat(common, out);
@@ -292,9 +302,12 @@ impl Leader {
     /// Network lane: heartbeats of the newest round, entries, and the commit index to whom it is
     /// news.
     pub(crate) fn drain(&mut self, common: &Common, out: &mut Outbox) {
-        if self.reads.want_round() && common.commit_index() >= self.term_start {
+        let knows = common.commit_index() >= self.term_start || mutant!("C1");
+        if self.reads.want_round() && knows {
             self.begin_round(common);
-            self.reads.attach(self.round, common.commit_index());
+            let applied = mutant!("C7a");
+            let index = if applied { common.last_applied() } else { common.commit_index() };
+            self.reads.attach(self.round, index);
             self.confirm_rounds(common, out);
         }
         let word = self.word(common);
@@ -347,6 +360,7 @@ impl Leader {
         out.forget_replication_loads();
         for reader in self.reads.abandon() {
             match reader {
+                Reader::Local(_) if mutant!("C8a") => {}
                 Reader::Local(ticket) => {
                     out.notice(Notice::ReadFailed { ticket, error: ReadError::LeaderChanged });
                 }

@@ -18,6 +18,7 @@ use raft_core::{
 };
 
 use crate::disk::Disk;
+use crate::mutant;
 use crate::oracle::{Fate, Oracle, Seen};
 use crate::rng::Rng;
 use crate::swarm::{Action, Swarm};
@@ -60,6 +61,7 @@ pub(crate) struct Slot {
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
+        mutant::select();
         let mut rng = Rng::new(seed);
         let swarm = Swarm::drawn(&mut rng);
         let blank = |id| Slot {

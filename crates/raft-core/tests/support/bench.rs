@@ -14,6 +14,7 @@ use raft_core::{
 };
 
 use crate::disk::Disk;
+use crate::mutant;
 
 pub(crate) fn n(id: u64) -> NodeId {
     NodeId::new(id).expect("tests count nodes from one")
@@ -111,6 +112,7 @@ impl Bench {
     }
 
     fn process(config: &RaftConfig, disk: &Disk, now: Time, number: u64) -> RaftNode {
+        mutant::select();
         let incarnation = Incarnation::new(config.node_id().get().into());
         let config = config.clone().with_seed(number);
         RaftNode::new(config, incarnation, disk.restored(usize::MAX), now)

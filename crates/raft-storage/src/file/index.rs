@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use raft_core::Index;
+use raft_core::{Index, mutant};
 
 /// The batches that hold a group's entries, by ascending first index.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +42,9 @@ impl GroupIndex {
     /// Adds the newest batch. Places from `first` on must be gone before.
     pub(super) fn push(&mut self, seq: u64, offset: u64, first: Index) {
         let first = first.get();
+        if mutant!("D13") && self.ends_beyond(first) {
+            return;
+        }
         if self.segments.back().is_none_or(|segment| segment.seq != seq) {
             self.segments.push_back(SegmentPlaces { seq, base: first, places: Vec::new() });
         }
@@ -53,8 +56,19 @@ impl GroupIndex {
         segment.places.push(PackedPlace { above, eighths });
     }
 
+    /// Whether the newest place would hide one that begins here: only what a mutant left.
+    fn ends_beyond(&self, first: u64) -> bool {
+        let last = |segment: &SegmentPlaces| {
+            segment.places.last().map(|place| segment.base + u64::from(place.above))
+        };
+        self.segments.back().and_then(last).is_some_and(|last| last >= first)
+    }
+
     /// Forgets every place that begins at or after this index.
     pub(super) fn truncate(&mut self, from: Index) {
+        if mutant!("D13") {
+            return;
+        }
         let from = from.get();
         while let Some(segment) = self.segments.back_mut() {
             let base = segment.base;

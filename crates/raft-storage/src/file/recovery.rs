@@ -24,7 +24,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use raft_core::{GroupId, Index};
+use raft_core::{GroupId, Index, mutant};
 
 use super::checkpoint::{Checkpoint, Ended, GroupFacts};
 use super::group::{Groups, apply};
@@ -427,7 +427,8 @@ impl<'a> Recovery<'a> {
             (self.facts.durable_lsn >= expected_lsn, PROOF_SUPER),
             (same_boot && (later.any || newer.any), PROOF_BOOT),
         ];
-        if let Some((_, proof)) = proofs.iter().find(|(holds, _)| *holds) {
+        let proof = proofs.iter().find(|(holds, _)| *holds).filter(|_| !mutant!("D10b"));
+        if let Some((_, proof)) = proof {
             return Err(self.corrupt(seq, offset, fault, proof));
         }
         let lsn_max = seen.max(later.lsn_max).max(newer.lsn_max);
@@ -435,6 +436,9 @@ impl<'a> Recovery<'a> {
         match fault {
             Fault::Header(HeaderFault::Zero | HeaderFault::OlderLife) => {}
             Fault::Header(HeaderFault::Damaged { .. }) | Fault::Content(_) | Fault::Length(_) => {
+                if mutant!("D9") {
+                    return Err(self.corrupt(seq, offset, fault, PROOF_HEADER));
+                }
                 self.tail.ended = if self.tail.seq == 0 { Ended::First } else { Ended::Cut };
                 self.report.torn = Some(TornTail {
                     path: self.segments[&seq].path.clone(),

@@ -11,7 +11,7 @@ use std::path::Path;
 
 use bytes::BufMut;
 use crc_fast::crc32_iscsi;
-use raft_core::Identity;
+use raft_core::{Identity, mutant};
 
 use super::record::{u32_at, u64_at, u128_at};
 use super::segment::{FORMAT_VERSION, check_version, read_exact, take_identity, write_all};
@@ -121,11 +121,16 @@ impl Super {
     /// Writes all copies, two by two.
     pub(super) fn write(&self, file: &mut dyn DiskFile) -> io::Result<()> {
         let copy = self.encode();
+        for number in 0..if mutant!("D4") { COPIES } else { 0 } {
+            write_all(file, &mut [IoSlice::new(&vec![0; copy.len()])], number * STRIDE)?;
+        }
         for pair in [[0, 1], [2, 3]] {
             for number in pair {
                 write_all(file, &mut [IoSlice::new(&copy)], number * STRIDE)?;
             }
-            file.sync_data()?;
+            if !mutant!("D4") || pair == [2, 3] {
+                file.sync_data()?;
+            }
         }
         Ok(())
     }

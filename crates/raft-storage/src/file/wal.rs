@@ -11,14 +11,14 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use raft_core::{EntryId, GroupId, Identity};
+use raft_core::{EntryId, GroupId, Identity, mutant};
 
 use super::checkpoint::{Checkpoint, Ended, GroupFacts};
 use super::group::Groups;
 use super::options::FileOptions;
 use super::record::{BatchEncoder, Kind, Place};
 use super::segment::{
-    BATCHES_AT, SegmentHeader, TRAILER_BYTES, free_path, segment_path, write_all,
+    BATCHES_AT, SegmentHeader, TRAILER_BYTES, free_path, read_exact, segment_path, write_all,
 };
 use super::superblock::Super;
 use crate::disk::{Disk, DiskFile, Environment, OpenMode};
@@ -153,7 +153,9 @@ impl Wal {
         if fits {
             return Ok(());
         }
-        self.sync()?;
+        if !mutant!("D3") {
+            self.sync()?;
+        }
         self.begin_segment(bytes, groups)
     }
 
@@ -196,7 +198,11 @@ impl Wal {
             return Ok(());
         };
         let began = (self.environment.clock)();
-        active.file.sync_data().map_err(|error| StorageError::io("sync", &active.path, error))?;
+        let mut synced = if mutant!("D6") { Ok(()) } else { active.file.sync_data() };
+        if mutant!("D12") && synced.is_err() {
+            synced = active.file.sync_data();
+        }
+        synced.map_err(|error| StorageError::io("sync", &active.path, error))?;
         let ended = (self.environment.clock)();
         self.stats.sync.record(ended.saturating_sub(began));
         active.dirty = false;
@@ -267,8 +273,20 @@ impl Wal {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(io(error)),
         }
-        let file = self.disk.open(path, OpenMode::Create).map_err(io)?;
-        Ok(Free { file, filled: 0 })
+        let mut file = self.disk.open(path, OpenMode::Create).map_err(io)?;
+        let filled = if mutant!("D22") { self.recycle(file.as_mut()).map_err(io)? } else { 0 };
+        Ok(Free { file, filled })
+    }
+
+    /// What a mutant does: the free segment has the bytes of the oldest one, as if it had been it.
+    fn recycle(&self, free: &mut dyn DiskFile) -> io::Result<u64> {
+        let Some(oldest) = self.segments.keys().next() else { return Ok(0) };
+        let file = self.disk.open(&self.path(*oldest), OpenMode::Read)?;
+        let len = file.bytes()?.min(self.options.segment_bytes);
+        let mut bytes = vec![0; usize::try_from(len).expect("a segment fits into memory")];
+        read_exact(file.as_ref(), &mut bytes, 0)?;
+        write_all(free, &mut [IoSlice::new(&bytes)], 0)?;
+        Ok(len)
     }
 
     /// Activates a new segment and writes its Checkpoint.
@@ -309,6 +327,7 @@ impl Wal {
         let random = (self.environment.random)();
         let salt =
             random.map_err(|error| StorageError::io("draw a salt for", &self.directory, error))?;
+        let salt = if mutant!("D22") { 1 } else { salt };
         let header = SegmentHeader {
             identity: self.identity,
             seq,
@@ -324,9 +343,8 @@ impl Wal {
             .and_then(|()| free.file.sync_data())
             .map_err(|error| StorageError::io("write the header of", &from, error))?;
         self.disk.rename(&from, &path).map_err(|error| StorageError::io("rename", &from, error))?;
-        self.disk
-            .sync_directory(&self.directory)
-            .map_err(|error| StorageError::io("sync", &self.directory, error))?;
+        let named = if mutant!("D21") { Ok(()) } else { self.disk.sync_directory(&self.directory) };
+        named.map_err(|error| StorageError::io("sync", &self.directory, error))?;
         self.newest_seq = seq;
         self.segments.insert(seq, header);
         self.stats.segments = self.segments.len() as u64;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use raft_storage::disk::{Disk, DiskFile, DiskLock, OpenMode};
 
-use super::Random;
+use super::{Random, select_mutant};
 
 /// The smallest piece a crash keeps or loses.
 const SECTOR: usize = 512;
@@ -45,6 +45,7 @@ pub(crate) struct FakeDisk(Arc<Mutex<Inner>>);
 
 impl FakeDisk {
     pub(crate) fn new() -> Arc<Self> {
+        select_mutant();
         Arc::new(Self(Arc::default()))
     }
 

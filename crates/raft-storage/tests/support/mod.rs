@@ -16,6 +16,16 @@ use raft_core::{
 use raft_storage::disk::{Disk, Environment};
 use raft_storage::{Alignment, FileOptions, FileStorage, StorageError};
 
+/// Puts the known bug that the environment names into the code under test: `RAFT_MUTANT=D6`, in
+/// builds with the cfg `raft_mutants`. Does nothing in others.
+pub(crate) fn select_mutant() {
+    #[cfg(raft_mutants)]
+    {
+        let id = std::env::var("RAFT_MUTANT").ok();
+        assert!(raft_core::mutants::select(id.as_deref()), "RAFT_MUTANT names no mutant");
+    }
+}
+
 /// `SplitMix64`: the same seed, the same test.
 #[derive(Clone)]
 pub(crate) struct Random(pub(crate) u64);

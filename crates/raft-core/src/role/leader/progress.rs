@@ -228,7 +228,8 @@ impl Progress {
     /// An answer. Tells whether `match_index` grew.
     pub(crate) fn on_response(&mut self, log: &Log, round: Round, result: AppendResult) -> bool {
         let newest = round >= self.round_echoed;
-        self.round_echoed = self.round_echoed.max(round);
+        let echoed = if mutant!("C3") { self.round_sent } else { round };
+        self.round_echoed = self.round_echoed.max(echoed);
         match result {
             AppendResult::Matched { match_index, accepted } => {
                 // A report from before a restart of the follower may say more than its memory
@@ -245,6 +246,9 @@ impl Progress {
 
     fn on_matched(&mut self, match_index: Index, round: Round) -> bool {
         let grew = match_index > self.match_index;
+        if mutant!("R3a") {
+            self.match_index = self.match_index.min(match_index);
+        }
         if grew {
             self.match_index = match_index;
             while self.in_flight.front().is_some_and(|(last, _)| *last <= match_index) {
@@ -281,12 +285,14 @@ impl Progress {
             ProgressMode::Replicate | ProgressMode::Snapshot => false,
         };
         let sent = rejected < self.next_index;
-        if stale || !sent || rejected <= self.match_index || hint.index >= rejected {
+        let known = rejected <= self.match_index && !mutant!("R3b");
+        if stale || !sent || known || hint.index >= rejected {
             return;
         }
         let from = log.last_not_above(hint.term, hint.index.max(log.base().index));
         self.accepted = self.accepted.min(rejected.prev()).max(self.match_index);
-        self.probe_from(from.index.max(self.match_index).next());
+        let floor = if mutant!("R3b") { Index::ZERO } else { self.match_index };
+        self.probe_from(from.index.max(floor).next());
     }
 
     /// The connection broke: what was out may be lost.
@@ -302,7 +308,9 @@ impl Progress {
         self.next_index = next_index;
         self.paused = false;
         self.in_flight.clear();
-        self.in_flight_bytes = 0;
+        if !mutant!("R18") {
+            self.in_flight_bytes = 0;
+        }
         self.watch = None;
     }
 }
