@@ -34,6 +34,36 @@
 //! This crate plays given schedules; random ones, with the same properties checked, are in
 //! `raft-core/tests/properties`.
 
+mod atlas;
+mod check;
+pub mod choice;
+mod clock;
+pub mod coverage;
+pub mod disk;
+pub mod history;
+pub mod html;
+pub mod linearizability;
+mod machine;
+pub mod model;
+mod nemesis;
+mod network;
+mod oracle;
+mod queue;
+pub mod report;
+mod runner;
 mod script;
+mod seat;
+pub mod shrink;
+mod swarm;
+pub mod trace;
+mod workload;
+mod world;
 
+pub use self::atlas::Class;
+pub use self::check::{Config, EVENTS, Plan, check, hunt, replay, run};
+pub use self::network::NetworkProfile;
+pub use self::oracle::Failure;
+pub use self::runner::Summary;
 pub use self::script::{Script, ScriptError};
+pub use self::swarm::{Fixed, Swarm};
+pub use self::workload::{Registers, Request, Workload};

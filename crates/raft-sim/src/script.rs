@@ -8,7 +8,7 @@
 
 mod cluster;
 mod command;
-mod notation;
+pub(crate) mod notation;
 mod safety;
 mod stage;
 

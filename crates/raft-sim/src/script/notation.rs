@@ -47,7 +47,7 @@ pub(super) fn entry(id: EntryId) -> Entry {
 }
 
 /// A message: `n1@4 → n2 AppendEntries prev=9@4 [10@4] commit=9 round=3`.
-pub(super) fn message(message: &Message) -> String {
+pub(crate) fn message(message: &Message) -> String {
     let Message { from, to, term, body, .. } = message;
     let (name, says) = (body.name(), says(body));
     let gap = if says.is_empty() { "" } else { " " };

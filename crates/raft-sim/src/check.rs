@@ -1,0 +1,228 @@
+//! The public face: bring a state machine and what clients ask of it, and be told what breaks.
+//!
+//! Read next: `examples/your_state_machine_in_the_simulator.rs`.
+
+use std::env;
+use std::fmt;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use raft_core::StateMachine;
+
+use crate::choice::Choices;
+use crate::coverage::Fault;
+use crate::html;
+use crate::machine::{Examination, Invariant};
+use crate::model::Model;
+use crate::report::Report;
+use crate::runner::{self, Summary};
+use crate::swarm::Fixed;
+use crate::workload::Workload;
+use crate::world::{Ingredients, Judge, Search};
+
+/// Events of a storm unless told otherwise.
+pub const EVENTS: u64 = 10_000;
+
+/// Which seeds are run, and what is written about a failing one.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The first seed. Default 0.
+    pub start: u64,
+    /// How many seeds. Default 100: about two seconds on a core.
+    pub seeds: u64,
+    /// Threads that run them. Default: one for each core.
+    pub threads: usize,
+    /// Where the picture of a failing seed goes. Default: nowhere.
+    pub html: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Self { start: 0, seeds: 100, threads, html: None }
+    }
+}
+
+impl Config {
+    /// The default, changed by the environment: `RAFT_SIM_SEEDS` (how many), `RAFT_SIM_START` (the
+    /// first), `RAFT_SIM_SEED` (this one alone) and `RAFT_SIM_HTML` (where the picture goes).
+    ///
+    /// # Panics
+    ///
+    /// If one of the numbers is none: a typing error must not pass for a passing test.
+    pub fn from_env() -> Self {
+        let number = |name: &str| {
+            let text = env::var(name).ok()?;
+            let parsed = text.parse::<u64>();
+            Some(parsed.unwrap_or_else(|_| panic!("{name}={text}: a number is expected")))
+        };
+        let mut config = Self::default();
+        config.seeds = number("RAFT_SIM_SEEDS").unwrap_or(config.seeds);
+        config.start = number("RAFT_SIM_START").unwrap_or(config.start);
+        if let Some(seed) = number("RAFT_SIM_SEED") {
+            (config.start, config.seeds) = (seed, 1);
+        }
+        config.html = env::var_os("RAFT_SIM_HTML").map(PathBuf::from);
+        config
+    }
+}
+
+/// What is simulated: a state machine, what clients ask, what must hold.
+pub struct Plan<M> {
+    examination: Examination<M>,
+    workload: Arc<dyn Workload>,
+    judge: Option<Arc<dyn Judge>>,
+    fixed: Fixed,
+    events: u64,
+}
+
+impl<M> fmt::Debug for Plan<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plan").field("fixed", &self.fixed).finish_non_exhaustive()
+    }
+}
+
+impl<M: StateMachine> Plan<M> {
+    /// State machines made by `make`, and what clients ask of them.
+    ///
+    /// Checked without further words: every safety property of the protocol, durability, answers
+    /// that are linearizable in the order of the log (a second machine replays it), equal digests at
+    /// equal indexes whatever the batches, snapshots that restore to the same state over any
+    /// content, and progress once enough nodes are healthy.
+    pub fn new(
+        make: impl Fn() -> M + Send + Sync + 'static,
+        workload: impl Workload + 'static,
+    ) -> Self {
+        Self {
+            examination: Examination { make: Arc::new(make), invariants: Vec::new() },
+            workload: Arc::new(workload),
+            judge: None,
+            fixed: Fixed::default(),
+            events: EVENTS,
+        }
+    }
+
+    /// Demands that a sentence is true of every machine after every command.
+    #[must_use]
+    pub fn invariant(
+        mut self,
+        name: &str,
+        holds: impl Fn(&M) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let invariant = Invariant { name: name.to_owned(), holds: Arc::new(holds) };
+        self.examination.invariants.push(invariant);
+        self
+    }
+
+    /// Gives a sequential model: histories are judged a second time, by an independent search that
+    /// knows nothing of logs.
+    #[must_use]
+    pub fn model(mut self, model: impl Model + 'static) -> Self {
+        self.judge = Some(Arc::new(Search(model)));
+        self
+    }
+
+    /// So many nodes in every world, instead of one to seven.
+    #[must_use]
+    pub fn nodes(mut self, nodes: u64) -> Self {
+        self.fixed.nodes = nodes;
+        self
+    }
+
+    /// So many clients in every world, instead of one to eight.
+    #[must_use]
+    pub fn clients(mut self, clients: u64) -> Self {
+        self.fixed.clients = clients;
+        self
+    }
+
+    /// Only these kinds of faults, in every world, instead of a mixture drawn from all.
+    #[must_use]
+    pub fn faults(mut self, faults: &[Fault]) -> Self {
+        self.fixed.faults = Some(faults.to_vec());
+        self
+    }
+
+    /// So many events before everything is healed and the cluster has to come to rest.
+    #[must_use]
+    pub fn events(mut self, events: u64) -> Self {
+        self.events = events;
+        self
+    }
+
+    fn ingredients(&self) -> Ingredients {
+        Ingredients {
+            machines: Arc::new(Arc::new(self.examination.clone())),
+            workload: Arc::clone(&self.workload),
+            judge: self.judge.clone(),
+            fixed: self.fixed.clone(),
+            events: self.events,
+        }
+    }
+}
+
+/// Runs seeds, each twice, on as many threads as the configuration says. `progress` hears what came
+/// of those that are done.
+pub fn run<M: StateMachine>(
+    config: &Config,
+    plan: &Plan<M>,
+    progress: &(dyn Fn(&Summary) + Sync),
+) -> Summary {
+    runner::run_many(&plan.ingredients(), config, progress)
+}
+
+/// Runs seeds one after the other, each once, until one fails or `goes_on` says no. The summary
+/// holds what was run, and at most one failure: that of the lowest seed.
+pub fn hunt<M: StateMachine>(
+    config: &Config,
+    plan: &Plan<M>,
+    goes_on: &(dyn Fn(&Summary) -> bool + Sync),
+) -> Summary {
+    runner::hunt(&plan.ingredients(), config, goes_on)
+}
+
+/// Runs a seed once more and tells what happened: a failing one after its choices were shrunk, any
+/// other as it is.
+pub fn replay<M: StateMachine>(plan: &Plan<M>, seed: u64, command: &str) -> Report {
+    runner::report(&plan.ingredients(), seed, &Choices::random(seed), command)
+}
+
+/// Runs seeds, each twice, and panics with a story about the first that fails.
+///
+/// ```
+/// use raft_core::InMemoryStateMachine;
+/// use raft_sim::model::MapModel;
+/// use raft_sim::{Config, Plan, Registers, check};
+///
+/// let plan = Plan::new(InMemoryStateMachine::new, Registers::default()).model(MapModel);
+/// check(&Config { seeds: 3, ..Config::from_env() }, &plan);
+/// ```
+///
+/// # Panics
+///
+/// If a seed fails. The text says what was expected and what was seen, shows the last events, and
+/// how to run this seed alone.
+pub fn check<M: StateMachine>(config: &Config, plan: &Plan<M>) {
+    let summary = run(config, plan, &|_| {});
+    if let Some(text) = complain(config, plan, &summary) {
+        panic!("{text}");
+    }
+}
+
+/// What is wrong, if anything is.
+fn complain<M: StateMachine>(config: &Config, plan: &Plan<M>, summary: &Summary) -> Option<String> {
+    if let Some(seed) = summary.nondeterministic.first() {
+        return Some(format!(
+            "seed {seed} ran twice and went two ways: something in it depends on time, on addresses \
+             or on the order of a hash map"
+        ));
+    }
+    let (seed, _) = summary.failures.first()?;
+    let report = replay(plan, *seed, &format!("RAFT_SIM_SEED={seed} cargo test"));
+    if let Some(path) = &config.html {
+        fs::write(path, html::page(&report))
+            .unwrap_or_else(|error| panic!("{}: cannot be written: {error}", path.display()));
+    }
+    Some(format!("{} of {} seeds fail\n{report}", summary.failures.len(), summary.seeds))
+}

@@ -1,0 +1,112 @@
+//! Damage to what was durable: rot, unreadable sectors, writes that went elsewhere or nowhere.
+//!
+//! Only blocks are hit that a later sync of the same file stands behind, so that the loss can be
+//! proven from the disk. The very last write of a file has no witness yet: a disk that lies about
+//! it cannot be told from one that never had it (class X, see `atlas.rs`).
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::image::{Image, range_of};
+use crate::choice::{Choices, Site};
+
+/// What happens to a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DamageKind {
+    /// A bit changes.
+    BitRot,
+    /// The block cannot be read any more.
+    Unreadable,
+    /// It holds what it held before: a write was lost although its sync returned.
+    Stale,
+    /// Another block's content was written here instead of there, which keeps its old one.
+    Misdirected,
+}
+
+/// What was damaged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// How.
+    pub kind: DamageKind,
+    /// The file.
+    pub path: PathBuf,
+    /// Where, in bytes.
+    pub offset: usize,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.kind {
+            DamageKind::BitRot => "a bit rots",
+            DamageKind::Unreadable => "a sector cannot be read",
+            DamageKind::Stale => "a block is as it was before",
+            DamageKind::Misdirected => "a block was written to a wrong place",
+        };
+        write!(f, "{what}: {} at {}", self.path.display(), self.offset)
+    }
+}
+
+/// Blocks that hold something and have a witness: another block of the file that holds something
+/// and was written by a later sync.
+fn targets(image: &Image) -> Vec<(usize, usize)> {
+    let block = image.block();
+    let mut targets = Vec::new();
+    for (path, file) in image.names() {
+        let number = image.find(path).expect("it was just listed");
+        let is_used = |at: &usize| {
+            let range = range_of(*at, block, file.durable.len());
+            file.durable[range].iter().any(|byte| *byte != 0)
+        };
+        let used: Vec<usize> = (0..file.generation.len()).filter(is_used).collect();
+        let newest = used.iter().map(|at| file.generation[*at]).max().unwrap_or(0);
+        let witnessed = |at: &&usize| (1..newest).contains(&file.generation[**at]);
+        targets.extend(used.iter().filter(witnessed).map(|at| (number, *at)));
+    }
+    targets
+}
+
+/// Damages one of the blocks.
+pub(super) fn strike(image: &mut Image, kind: DamageKind, choices: &Choices) -> Option<Damage> {
+    let targets = targets(image);
+    if targets.is_empty() {
+        return None;
+    }
+    let block = image.block();
+    let (file, number) = *choices.pick(Site::Damage, &targets);
+    let path = image.names().map(|(path, _)| path.clone()).find(|p| image.find(p) == Some(file))?;
+    let mut offset = number * block;
+    match kind {
+        DamageKind::BitRot => {
+            let range = range_of(number, block, image.file(file).durable.len());
+            // Somewhere in what is used: most blocks end with zeros.
+            let bytes = &image.file(file).durable[range];
+            let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
+            let at = choices.choose(Site::Damage, used as u64);
+            offset += usize::try_from(at).expect("inside a block");
+            let bit = 1 << choices.choose(Site::Damage, 8);
+            let target = image.file_mut(file);
+            target.durable[offset] ^= bit;
+            target.view[offset] ^= bit;
+        }
+        DamageKind::Unreadable => image.file_mut(file).unreadable.push(number),
+        DamageKind::Stale => overwrite(image, (file, number), &vec![0; block]),
+        DamageKind::Misdirected => {
+            let (from, source) = *choices.pick(Site::Damage, &targets);
+            let range = range_of(source, block, image.file(from).durable.len());
+            let bytes = image.file(from).durable[range].to_vec();
+            overwrite(image, (file, number), &bytes);
+            overwrite(image, (from, source), &vec![0; block]);
+        }
+    }
+    Some(Damage { kind, path, offset })
+}
+
+fn overwrite(image: &mut Image, (file, number): (usize, usize), bytes: &[u8]) {
+    let block = image.block();
+    let target = image.file_mut(file);
+    let range = range_of(number, block, target.durable.len().min(target.view.len()));
+    let bytes = &bytes[..range.len().min(bytes.len())];
+    let range = range.start..range.start + bytes.len();
+    target.durable[range.clone()].copy_from_slice(bytes);
+    target.view[range].copy_from_slice(bytes);
+}

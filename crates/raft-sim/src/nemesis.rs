@@ -1,0 +1,441 @@
+//! What goes wrong, when, and whom it hits.
+//!
+//! Now and then a fault is drawn from the kinds this world knows. It strikes at once, or it waits
+//! for a node that is in a certain phase: faults that are not aimed hardly ever meet the short
+//! ones. Most faults end after a while; none lasts into liveness mode, except what freezes there.
+//!
+//! Read next: `world/process.rs`, where most of it is carried out.
+
+use raft_core::NodeId;
+
+use crate::atlas::Class;
+use crate::choice::Site;
+use crate::clock::TRUE_RATE;
+use crate::coverage::{Fault, Phase};
+use crate::disk::{CallFault, Crash, DamageKind};
+use crate::network::Burst;
+use crate::oracle::Check;
+use crate::trace::What;
+use crate::world::{Event, World};
+
+const MILLIS: u64 = 1_000_000;
+const SECONDS: u64 = 1_000_000_000;
+
+/// Faults that wait for a phase.
+#[derive(Debug, Default)]
+pub(crate) struct Nemesis {
+    armed: Vec<(Fault, Phase)>,
+    has_stopped: bool,
+}
+
+/// What ends a fault.
+#[derive(Clone, Debug)]
+pub(crate) enum Remedy {
+    Links(Vec<(NodeId, NodeId)>),
+    Clock(usize),
+    Disk(usize),
+    Swap,
+    /// Not a remedy of the fault, but its second half: a process dies while its disk is opened or
+    /// closed.
+    Power {
+        seat: usize,
+        life: u64,
+        crash: Crash,
+    },
+}
+
+/// Faults that wait at once.
+const ARMED_MAX: usize = 8;
+
+impl Nemesis {
+    pub(crate) fn stop(&mut self) {
+        self.armed.clear();
+        self.has_stopped = true;
+    }
+}
+
+impl World {
+    /// The next fault is drawn.
+    pub(crate) fn strike(&mut self) -> Check {
+        if self.nemesis.has_stopped {
+            return Ok(());
+        }
+        let at = self.some_time(self.swarm.fault_ns);
+        self.push(at, Event::Strike);
+        let fault = *self.choices.pick(Site::Nemesis, &self.swarm.faults);
+        if self.choices.chance(Site::Nemesis, 600_000) {
+            let phase = *self.choices.pick(Site::Nemesis, Phase::ALL);
+            if self.nemesis.armed.len() == ARMED_MAX {
+                self.nemesis.armed.remove(0);
+            }
+            self.nemesis.armed.push((fault, phase));
+            return Ok(());
+        }
+        let seat = self.choices.choose(Site::Nemesis, self.seats.len() as u64);
+        self.inject(fault, usize::try_from(seat).expect("a small number"))
+    }
+
+    /// A node may have entered a phase that a fault waits for.
+    pub(crate) fn aim(&mut self, seat: usize) -> Check {
+        if self.nemesis.armed.is_empty() {
+            return Ok(());
+        }
+        let phases = self.phases(seat);
+        let Some(at) = self.nemesis.armed.iter().position(|(_, phase)| phases.has(*phase)) else {
+            return Ok(());
+        };
+        let (fault, _) = self.nemesis.armed.remove(at);
+        self.inject(fault, seat)
+    }
+
+    /// A fault hits a machine, if it can.
+    fn inject(&mut self, fault: Fault, seat: usize) -> Check {
+        let phases = self.phases(seat);
+        let id = self.seats[seat].id;
+        if self.seats[seat].is_out || !self.carry_out(fault, seat) {
+            return Ok(());
+        }
+        // Faults that happen to single messages are counted where they do.
+        if !matches!(
+            fault,
+            Fault::Loss | Fault::Double | Fault::Late | Fault::Reorder | Fault::Corrupt
+        ) {
+            self.coverage.hit(fault, phases);
+        }
+        self.feed(0xfa << 32 | (fault as u64) << 8 | seat as u64);
+        self.tell(|| What::Fault { nodes: vec![id], text: format!("{fault}") });
+        Ok(())
+    }
+
+    /// Does what the fault says. `false` if that is not possible now.
+    fn carry_out(&mut self, fault: Fault, seat: usize) -> bool {
+        match fault {
+            Fault::PowerLoss => self.dies(seat, Crash::Power),
+            Fault::Kill => self.dies(seat, Crash::Process),
+            Fault::EffectCrash => self.dies_between_effects(seat),
+            Fault::RestartAll => {
+                for other in 0..self.seats.len() {
+                    if other != seat {
+                        self.dies(other, Crash::Power);
+                    }
+                }
+                self.dies(seat, Crash::Power)
+            }
+            Fault::Pause => {
+                let until = self.now + self.a_while();
+                let freezes = self.choices.chance(Site::Nemesis, 500_000);
+                let can = !self.seats[seat].is_paused() && !self.seats[seat].is_down();
+                if can {
+                    self.pause(seat, until, freezes);
+                }
+                can
+            }
+            Fault::CleanStop => !self.seats[seat].is_paused() && self.stop(seat),
+            Fault::Wipe => self.wipe(seat),
+            Fault::Swap => self.swap(seat),
+            Fault::ClockRate | Fault::ClockJump => self.break_clock(fault, seat),
+            Fault::Loss => self.burst(seat, Burst::Loss),
+            Fault::Double => self.burst(seat, Burst::Double),
+            Fault::Late => {
+                let at = self.now + self.a_while();
+                self.push(at, Event::SendKept);
+                self.burst(seat, Burst::Late)
+            }
+            Fault::Reorder => self.burst(seat, Burst::Reorder),
+            Fault::Corrupt => self.burst(seat, Burst::Corrupt),
+            Fault::SlowLink => self.burst(seat, Burst::Slow),
+            Fault::Clog => self.burst(seat, Burst::Clog),
+            Fault::Cut | Fault::OneWay | Fault::Bridge | Fault::Isolate => self.cut(fault, seat),
+            Fault::Reset => self.reset(seat),
+            Fault::SyncError
+            | Fault::WriteError
+            | Fault::ReadError
+            | Fault::OpenError
+            | Fault::ShortIo
+            | Fault::Full
+            | Fault::SlowDisk
+            | Fault::HungDisk => self.break_disk(fault, seat),
+            Fault::BitRot => self.damage(seat, DamageKind::BitRot),
+            Fault::Unreadable => self.damage(seat, DamageKind::Unreadable),
+            Fault::Misdirected => self.damage(seat, DamageKind::Misdirected),
+            Fault::Stale => self.damage(seat, DamageKind::Stale),
+        }
+    }
+
+    /// How long a fault lasts: as often about a heartbeat as many election timeouts.
+    fn a_while(&self) -> u64 {
+        self.choices.spread(Site::Nemesis, 5 * MILLIS, 16 * SECONDS)
+    }
+
+    // Processes and clocks.
+
+    fn dies(&mut self, seat: usize, crash: Crash) -> bool {
+        if self.seats[seat].is_down() {
+            return false;
+        }
+        let why = match crash {
+            Crash::Power => "its power fails",
+            Crash::Process => "is killed",
+        };
+        self.crash(seat, crash, why);
+        self.start_later(seat);
+        self.peers_may_notice(seat);
+        true
+    }
+
+    /// The power fails between two messages, calls or answers; or, while a disk is opened or closed,
+    /// between two of its calls.
+    fn dies_between_effects(&mut self, seat: usize) -> bool {
+        let machine = &mut self.seats[seat];
+        if machine.is_down() {
+            return false;
+        }
+        let crash = *self.choices.pick(Site::Nemesis, &[Crash::Power, Crash::Process]);
+        if machine.process().is_some() {
+            let after = self.choices.choose(Site::Nemesis, 40);
+            machine.effects_left = Some((after, crash));
+            return true;
+        }
+        let left = machine.disk.job_end().saturating_sub(self.now);
+        let at = self.now + self.choices.choose(Site::Nemesis, left + 1);
+        let life = machine.life;
+        self.push(at, Event::Mend(Remedy::Power { seat, life, crash }));
+        true
+    }
+
+    /// Connections to a process that died are reset, mostly.
+    fn peers_may_notice(&mut self, seat: usize) {
+        if self.choices.chance(Site::Nemesis, 700_000) {
+            let peer = self.seats[seat].id;
+            for other in 0..self.seats.len() {
+                self.notices(other, peer);
+            }
+        }
+    }
+
+    /// A machine is told that its connection to a peer broke.
+    fn notices(&mut self, seat: usize, peer: NodeId) {
+        if self.seats[seat].id == peer {
+            return;
+        }
+        let life = self.seats[seat].life;
+        let at = self.now + self.choices.choose(Site::Delay, 5 * MILLIS);
+        self.push(at, Event::Unreachable { seat, life, peer });
+    }
+
+    fn break_clock(&mut self, fault: Fault, seat: usize) -> bool {
+        if fault == Fault::ClockJump {
+            let nanos = self.choices.spread(Site::Nemesis, MILLIS, 10 * SECONDS);
+            self.seats[seat].clock.jump(self.now, nanos);
+        } else {
+            let rate = self.choices.between(Site::Nemesis, TRUE_RATE / 2, 2 * TRUE_RATE);
+            self.seats[seat].clock.set_rate(self.now, rate);
+            let at = self.now + self.a_while();
+            self.push(at, Event::Mend(Remedy::Clock(seat)));
+        }
+        self.clock_changed(seat);
+        true
+    }
+
+    fn clock_changed(&mut self, seat: usize) {
+        if let Some(process) = self.seats[seat].process_mut() {
+            process.timer = None;
+        }
+        self.set_timer(seat);
+    }
+
+    // Links.
+
+    fn others(&self, seat: usize) -> Vec<NodeId> {
+        let ids = self.seats.iter().map(|other| other.id);
+        ids.filter(|id| *id != self.seats[seat].id).collect()
+    }
+
+    fn burst(&mut self, seat: usize, what: Burst) -> bool {
+        let until = self.now + self.a_while();
+        let id = self.seats[seat].id;
+        for other in self.others(seat) {
+            self.network.burst((id, other), what, until);
+            self.network.burst((other, id), what, until);
+        }
+        self.seats.len() > 1
+    }
+
+    fn cut(&mut self, fault: Fault, seat: usize) -> bool {
+        let (id, others) = (self.seats[seat].id, self.others(seat));
+        if others.is_empty() {
+            return false;
+        }
+        let both = |a: NodeId, b: NodeId| [(a, b), (b, a)];
+        let links: Vec<(NodeId, NodeId)> = match fault {
+            Fault::OneWay => {
+                let is_mute = self.choices.chance(Site::Nemesis, 500_000);
+                let way = |other| if is_mute { (id, other) } else { (other, id) };
+                others.iter().copied().map(way).collect()
+            }
+            Fault::Bridge => {
+                let (left, right) = others.split_at(others.len() / 2);
+                let pairs = left.iter().flat_map(|l| right.iter().map(move |r| both(*l, *r)));
+                pairs.flatten().collect()
+            }
+            Fault::Isolate => others.iter().flat_map(|other| both(id, *other)).collect(),
+            _ => both(id, *self.choices.pick(Site::Nemesis, &others)).into(),
+        };
+        for (from, to) in &links {
+            self.network.cut(*from, *to);
+        }
+        if self.choices.chance(Site::Nemesis, 400_000) {
+            for (from, to) in &links {
+                self.notices(crate::network::place(*from), *to);
+            }
+        }
+        let can = !links.is_empty();
+        let at = self.now + self.a_while();
+        self.push(at, Event::Mend(Remedy::Links(links)));
+        can
+    }
+
+    fn reset(&mut self, seat: usize) -> bool {
+        let id = self.seats[seat].id;
+        let others = self.others(seat);
+        for other in &others {
+            self.notices(seat, *other);
+            self.notices(crate::network::place(*other), id);
+        }
+        !others.is_empty()
+    }
+
+    // Disks.
+
+    fn break_disk(&mut self, fault: Fault, seat: usize) -> bool {
+        let disk = self.seats[seat].disk.clone();
+        let until = self.now + self.a_while();
+        let after = self.choices.choose(Site::Nemesis, 4);
+        match fault {
+            Fault::SyncError => disk.fail(CallFault::Sync, after),
+            Fault::WriteError => disk.fail(CallFault::Write, after),
+            Fault::ReadError => disk.fail(CallFault::Read, after),
+            Fault::OpenError => disk.fail(CallFault::Open, after),
+            Fault::ShortIo => disk.set_short(true),
+            Fault::Full => {
+                let room = self.choices.choose(Site::Nemesis, 64 << 10);
+                disk.set_room(Some(room));
+            }
+            Fault::SlowDisk => disk.set_slowness(self.choices.spread(Site::Nemesis, 2, 500)),
+            _ => disk.hang_until(until),
+        }
+        self.push(until, Event::Mend(Remedy::Disk(seat)));
+        true
+    }
+
+    /// What the disks of all nodes surely hold, for the atlas.
+    fn may_lose(&self, seat: usize) -> bool {
+        let disks = self.seats.iter().zip(&self.oracle.images);
+        let disks: Vec<_> = disks.map(|(seat, image)| (seat.id, &image.log[..])).collect();
+        self.swarm.class != Class::Undamaged && self.atlas.allows(self.seats[seat].id, &disks)
+    }
+
+    fn damage(&mut self, seat: usize, kind: DamageKind) -> bool {
+        if !self.may_lose(seat) || self.seats[seat].is_swapped {
+            return false;
+        }
+        let Some(damage) = self.seats[seat].disk.damage(kind) else { return false };
+        let id = self.seats[seat].id;
+        self.atlas.strike(id);
+        self.tell(|| What::Fault { nodes: vec![id], text: damage.to_string() });
+        true
+    }
+
+    /// A blank disk in the place of the old one. The node stays out: nothing in this version keeps
+    /// a wiped voter from voting again, so its operator has to.
+    fn wipe(&mut self, seat: usize) -> bool {
+        if !self.may_lose(seat) || self.seats[seat].is_swapped {
+            return false;
+        }
+        if !self.seats[seat].is_down() {
+            self.crash(seat, Crash::Power, "its disk is replaced");
+        }
+        let machine = &mut self.seats[seat];
+        machine.disk.wipe();
+        machine.is_out = true;
+        machine.halted = Some("its disk was replaced: it waits to be admitted again".into());
+        let id = machine.id;
+        self.atlas.strike(id);
+        true
+    }
+
+    /// Two machines get each other's disk, and must refuse to start with it.
+    fn swap(&mut self, seat: usize) -> bool {
+        let fits = |seat: &usize| {
+            let machine = &self.seats[*seat];
+            machine.is_initialized && !machine.is_out && !self.atlas.is_damaged(machine.id)
+        };
+        let is_busy = self.seats.iter().any(|machine| machine.is_swapped);
+        let others: Vec<usize> = (0..self.seats.len()).filter(|o| *o != seat && fits(o)).collect();
+        if is_busy || !fits(&seat) || others.is_empty() {
+            return false;
+        }
+        let other = *self.choices.pick(Site::Nemesis, &others);
+        for machine in [seat, other] {
+            self.unplug(machine);
+        }
+        self.seats[seat].disk.swap(&self.seats[other].disk);
+        for machine in [seat, other] {
+            self.seats[machine].is_swapped = true;
+            let life = self.seats[machine].life;
+            self.push(self.now + MILLIS, Event::Start { seat: machine, life });
+        }
+        let at = self.now + SECONDS + self.a_while();
+        self.push(at, Event::Mend(Remedy::Swap));
+        true
+    }
+
+    /// A machine is switched off, and with it goes what its memory held of the disk.
+    fn unplug(&mut self, seat: usize) {
+        self.crash(seat, Crash::Power, "is switched off to exchange disks");
+    }
+
+    /// Each machine has its own disk again.
+    pub(crate) fn unswap(&mut self) {
+        let swapped: Vec<usize> =
+            (0..self.seats.len()).filter(|seat| self.seats[*seat].is_swapped).collect();
+        let [one, other] = swapped[..] else { return };
+        for seat in [one, other] {
+            self.unplug(seat);
+            self.seats[seat].is_swapped = false;
+        }
+        self.seats[one].disk.swap(&self.seats[other].disk);
+        for seat in [one, other] {
+            self.start_later(seat);
+        }
+    }
+
+    /// A fault ends.
+    pub(crate) fn mend(&mut self, remedy: Remedy) -> Check {
+        if self.nemesis.has_stopped {
+            return Ok(());
+        }
+        match remedy {
+            Remedy::Links(links) => {
+                for (from, to) in links {
+                    self.network.mend(from, to);
+                }
+            }
+            Remedy::Clock(seat) => {
+                self.seats[seat].clock.set_rate(self.now, TRUE_RATE);
+                self.clock_changed(seat);
+            }
+            Remedy::Disk(seat) => {
+                self.seats[seat].disk.heal();
+                self.seats[seat].disk.set_short(self.swarm.disk.short);
+            }
+            Remedy::Swap => self.unswap(),
+            Remedy::Power { seat, life, crash } => {
+                if self.seats[seat].life == life {
+                    self.dies(seat, crash);
+                }
+            }
+        }
+        Ok(())
+    }
+}

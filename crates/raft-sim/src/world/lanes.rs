@@ -1,0 +1,471 @@
+//! The pump: what happened goes into a node, its lanes come out, jobs take their time.
+//!
+//! The same steps as the host of production: tell the node, take messages, writes and applies, hear
+//! notices, set one timer. Between any two effects the power may fail. Read next: `process.rs`.
+
+use raft_core::{
+    Apply, Body, EntryId, GroupId, Index, Load, Message, NodeId, Notice, Payload, Persist,
+    RaftNode, RoleName, Ticket, Time,
+};
+use raft_storage::{Query, StorageError, Written, write};
+
+use super::{Event, World};
+use crate::choice::Site;
+use crate::oracle::{Check, Failure, WriteFacts};
+use crate::seat::{ApplicationJob, DiskJob, DiskWork, Process};
+use crate::trace::What;
+
+/// The one group of this version.
+pub(super) const GROUP: GroupId = GroupId::ZERO;
+
+/// A node that still has output after so many pulls has no end of it.
+const PULLS_MAX: u32 = 10_000;
+
+impl World {
+    /// Something happens to a node that runs.
+    pub(crate) fn with_raft(
+        &mut self,
+        seat: usize,
+        act: impl FnOnce(&mut RaftNode, Time),
+    ) -> Check {
+        let now = self.seats[seat].clock.at(self.now);
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
+        act(&mut process.raft, now);
+        self.touched(seat)
+    }
+
+    /// A node changed: the oracle looks, and its lanes are pulled now or a little later.
+    pub(crate) fn touched(&mut self, seat: usize) -> Check {
+        self.look(seat)?;
+        self.aim(seat)?;
+        let pump_ns = self.swarm.pump_ns;
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
+        if pump_ns == 0 {
+            return self.pump(seat);
+        }
+        if !std::mem::replace(&mut process.is_pump_due, true) {
+            let at = self.now + self.choices.choose(Site::Pump, pump_ns);
+            let life = self.seats[seat].life;
+            self.push(at, Event::Pump { seat, life });
+        }
+        Ok(())
+    }
+
+    /// The oracle looks at a node.
+    fn look(&mut self, seat: usize) -> Check {
+        let seat = &self.seats[seat];
+        let Some(process) = seat.process() else { return Ok(()) };
+        self.oracle.look(seat.id, process.raft.state())
+    }
+
+    pub(super) fn pump_later(&mut self, seat: usize, life: u64) -> Check {
+        if self.seats[seat].life != life {
+            return Ok(());
+        }
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
+        process.is_pump_due = false;
+        self.pump(seat)
+    }
+
+    /// Pulls every lane until nothing comes out.
+    pub(super) fn pump(&mut self, seat: usize) -> Check {
+        for _ in 0..PULLS_MAX {
+            let mut is_busy = self.hear(seat)?;
+            is_busy |= self.pull_messages(seat)?;
+            is_busy |= self.pull_disk(seat)?;
+            is_busy |= self.pull_application(seat)?;
+            if !is_busy {
+                self.look(seat)?;
+                self.set_timer(seat);
+                return Ok(());
+            }
+        }
+        let id = self.seats[seat].id;
+        Err(Failure::of("progress", id, format!("there is no end to what {id} puts out")))
+    }
+
+    /// An effect of a node: if it was to crash after so many, it does. `true` then.
+    pub(crate) fn effect(&mut self, seat: usize) -> bool {
+        let Some((left, crash)) = &mut self.seats[seat].effects_left else { return false };
+        if *left > 0 {
+            *left -= 1;
+            return false;
+        }
+        let crash = *crash;
+        self.crash(seat, crash, "crashes between two effects");
+        self.start_later(seat);
+        true
+    }
+
+    // Timer.
+
+    pub(crate) fn set_timer(&mut self, seat: usize) {
+        let (now, machine) = (self.now, &mut self.seats[seat]);
+        let (clock, life) = (machine.clock, machine.life);
+        let Some(process) = machine.process_mut() else { return };
+        let Some(at) = clock.when(process.raft.deadline().at) else { return };
+        let at = at.max(now);
+        if process.timer.is_none_or(|timer| at < timer) {
+            process.timer = Some(at);
+            self.push(at, Event::Timer { seat, life, at });
+        }
+    }
+
+    pub(super) fn timer(&mut self, seat: usize, life: u64, at: u64) -> Check {
+        let machine = &mut self.seats[seat];
+        let now = machine.clock.at(self.now);
+        let is_present = machine.life == life;
+        let Some(process) = machine.process_mut() else { return Ok(()) };
+        if !is_present || process.timer != Some(at) {
+            return Ok(());
+        }
+        process.timer = None;
+        if process.raft.deadline().at > now {
+            self.set_timer(seat);
+            return Ok(());
+        }
+        self.with_raft(seat, RaftNode::handle_timeout)
+    }
+
+    pub(super) fn unreachable(&mut self, seat: usize, life: u64, peer: NodeId) -> Check {
+        if self.seats[seat].life != life {
+            return Ok(());
+        }
+        self.with_raft(seat, |raft, now| raft.handle_unreachable(now, peer))
+    }
+
+    // The network lane.
+
+    fn pull_messages(&mut self, seat: usize) -> Result<bool, Failure> {
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(false) };
+        let messages = process.raft.take_messages();
+        let is_busy = !messages.is_empty();
+        // Who sends may have begun to lead, or ended a term, just now.
+        self.look(seat)?;
+        self.send(seat, messages)?;
+        Ok(is_busy)
+    }
+
+    /// A full queue takes no more of these: the node is told, as by the host of production.
+    pub(super) fn unsent(&mut self, seat: usize, message: &Message) {
+        let now = self.seats[seat].clock.at(self.now);
+        let to = message.to;
+        let Some(process) = self.seats[seat].process_mut() else { return };
+        if let Body::Propose(propose) = &message.body {
+            let origins = propose.payloads.iter().filter_map(Payload::origin);
+            let tickets: Vec<Ticket> = origins.map(|origin| origin.ticket).collect();
+            process.raft.handle_unsent(now, &tickets);
+        } else {
+            process.raft.handle_unreachable(now, to);
+        }
+    }
+
+    // The disk lane.
+
+    fn pull_disk(&mut self, seat: usize) -> Result<bool, Failure> {
+        let (writes_max, id) = (self.swarm.writes_max, self.seats[seat].id);
+        let mut is_busy = false;
+        while let Some(process) = self.seats[seat].process_mut()
+            && process.writes < writes_max
+            && let Some(persist) = process.raft.take_persist()
+        {
+            is_busy = true;
+            self.note_entries(seat, &persist)?;
+            let process = self.seats[seat].process_mut().expect("it runs");
+            process.writes += 1;
+            process.disk_queue.push_back(DiskJob::Write(persist));
+        }
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(false) };
+        while let Some(load) = process.raft.take_load() {
+            is_busy = true;
+            process.disk_queue.push_back(DiskJob::Load(load));
+        }
+        if process.disk_queue.len() > writes_max + LOADS_MAX {
+            let text = format!("{} jobs wait for the disk of {id}", process.disk_queue.len());
+            return Err(Failure::of("bounds", id, text));
+        }
+        self.begin_disk_work(seat);
+        self.aim(seat)?;
+        Ok(is_busy)
+    }
+
+    /// Log Matching is shown where entries are about to be written.
+    fn note_entries(&mut self, seat: usize, persist: &Persist) -> Check {
+        let machine = &self.seats[seat];
+        let (id, Some(process)) = (machine.id, machine.process()) else { return Ok(()) };
+        let Some(first) = persist.entries().first() else { return Ok(()) };
+        let before = first.id.index.prev();
+        let term = process.raft.state().log().term_at(before);
+        let term = term.ok_or_else(|| {
+            Failure::of("log matching", id, format!("{id} writes {} after nothing", first.id))
+        })?;
+        let mut prev = EntryId::new(term, before);
+        for entry in persist.entries() {
+            self.oracle.entry(id, prev, entry)?;
+            prev = entry.id;
+        }
+        Ok(())
+    }
+
+    /// Does the next job of the disk. Its result is known at once and told when its time has come.
+    fn begin_disk_work(&mut self, seat: usize) {
+        let (now, machine) = (self.now, &mut self.seats[seat]);
+        let (life, disk) = (machine.life, machine.disk.clone());
+        let Some(process) = machine.process_mut().filter(|process| process.disk_work.is_none())
+        else {
+            return;
+        };
+        let Some(first) = process.disk_queue.pop_front() else { return };
+        disk.begin_job(now);
+        let work = match first {
+            DiskJob::Load(load) => {
+                let result = process.storage_entries(&load);
+                DiskWork::Loaded { load, result }
+            }
+            DiskJob::Write(persist) => {
+                let batch = process.waiting_writes(persist);
+                let facts: Vec<WriteFacts> =
+                    batch.iter().map(|(_, persist)| WriteFacts::of(persist)).collect();
+                let result = write(&mut process.storage, batch);
+                DiskWork::Wrote { result, facts, begins: disk.job_renamed() }
+            }
+        };
+        process.disk_work = Some(work);
+        self.push(disk.job_end().max(now), Event::DiskDone { seat, life });
+    }
+
+    pub(super) fn disk_done(&mut self, seat: usize, life: u64) -> Check {
+        if self.seats[seat].life != life {
+            return Ok(());
+        }
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
+        match process.disk_work.take() {
+            Some(DiskWork::Wrote { result: Ok(written), facts, .. }) => {
+                process.writes -= written.len();
+                self.wrote(seat, written, &facts)
+            }
+            Some(DiskWork::Loaded { load, result: Ok(entries) }) => {
+                let id = self.seats[seat].id;
+                self.oracle.loaded(id, &entries)?;
+                self.with_raft(seat, |raft, now| raft.handle_loaded(now, load.into_loaded(entries)))
+            }
+            Some(DiskWork::Wrote { result: Err(error), facts, .. }) => {
+                self.seats[seat].under_way.extend(facts);
+                self.halt(seat, &error.to_string())
+            }
+            Some(DiskWork::Loaded { result: Err(error), .. }) => {
+                self.halt(seat, &error.to_string())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Writes are durable: the oracle looks at the disk, promises leave, receipts go in.
+    fn wrote(&mut self, seat: usize, written: Vec<Written>, facts: &[WriteFacts]) -> Check {
+        let id = self.seats[seat].id;
+        let unsynced = self.seats[seat].disk.pending_log();
+        if unsynced > 0 {
+            let text = format!("{id} has a receipt while {unsynced} pieces of its WAL are pending");
+            return Err(Failure::of("durability", id, text));
+        }
+        for facts in facts {
+            self.oracle.wrote(id, facts)?;
+            self.tell(|| What::Wrote { node: id, text: facts.describe() });
+        }
+        let life = self.seats[seat].life;
+        for Written { persisted, promises, .. } in written {
+            if !self.send(seat, promises)? || self.effect(seat) {
+                return Ok(());
+            }
+            let now = self.seats[seat].clock.at(self.now);
+            let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
+            process.raft.handle_persisted(now, persisted);
+            self.look(seat)?;
+            if self.seats[seat].life != life {
+                return Ok(());
+            }
+        }
+        self.touched(seat)
+    }
+
+    // The application lane.
+
+    fn pull_application(&mut self, seat: usize) -> Result<bool, Failure> {
+        let mut is_busy = false;
+        while let Some(process) = self.seats[seat].process_mut()
+            && let Some(apply) = process.raft.take_apply()
+        {
+            is_busy = true;
+            process.application_queue.push_back(ApplicationJob::Apply(apply));
+            if self.swarm.apply_ns == 0 {
+                self.work_application(seat)?;
+            }
+        }
+        self.begin_application(seat)?;
+        Ok(is_busy)
+    }
+
+    /// Lets the state machine work, if something waits for it and it is not busy.
+    pub(super) fn begin_application(&mut self, seat: usize) -> Check {
+        if self.swarm.apply_ns == 0 {
+            while self.seats[seat].process().is_some_and(|p| !p.application_queue.is_empty()) {
+                self.work_application(seat)?;
+            }
+            return Ok(());
+        }
+        let life = self.seats[seat].life;
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
+        if process.is_applying || process.application_queue.is_empty() {
+            return Ok(());
+        }
+        process.is_applying = true;
+        let at = self.now + self.choices.choose(Site::ApplyTime, self.swarm.apply_ns);
+        self.push(at, Event::Applied { seat, life });
+        Ok(())
+    }
+
+    pub(super) fn application_done(&mut self, seat: usize, life: u64) -> Check {
+        if self.seats[seat].life != life {
+            return Ok(());
+        }
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
+        process.is_applying = false;
+        self.work_application(seat)?;
+        self.touched(seat)
+    }
+
+    /// Does the next job of the state machine.
+    fn work_application(&mut self, seat: usize) -> Check {
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
+        match process.application_queue.pop_front() {
+            None => Ok(()),
+            Some(ApplicationJob::Apply(apply)) => self.apply(seat, apply),
+            Some(ApplicationJob::Read { index, ticket, query }) => {
+                match process.applier.read(index, ticket, Query::Ask(query)) {
+                    Some(answer) => self.answer(seat, &answer),
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, seat: usize, apply: Apply) -> Check {
+        let id = self.seats[seat].id;
+        for entry in apply.entries() {
+            self.oracle.applies(id, entry)?;
+        }
+        let now = self.seats[seat].clock.at(self.now);
+        let process = self.seats[seat].process_mut().expect("who applies runs");
+        let (applied, answers) = process
+            .applier
+            .apply(apply)
+            .map_err(|halt| Failure::of("state machine", id, halt.to_string()))?;
+        process.raft.handle_applied(now, applied);
+        let (last, digest) = (process.applier.applied().index, process.applier.digest());
+        if let Some((oracle, text)) = self.complaints.take() {
+            return Err(Failure::of(oracle, id, format!("on {id} {text}")));
+        }
+        if let Some(digest) = digest {
+            self.feed(digest);
+            self.oracle.digest(id, last, digest)?;
+        }
+        self.tell(|| What::Applied { node: id, upto: last });
+        for answer in answers {
+            self.answer(seat, &answer)?;
+        }
+        self.effect(seat);
+        Ok(())
+    }
+
+    // Notices.
+
+    fn hear(&mut self, seat: usize) -> Result<bool, Failure> {
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(false) };
+        let notices = process.raft.take_notices();
+        let is_busy = !notices.is_empty();
+        self.tell_commit(seat);
+        for notice in notices {
+            self.notice(seat, notice)?;
+        }
+        Ok(is_busy)
+    }
+
+    fn notice(&mut self, seat: usize, notice: Notice) -> Check {
+        let node = self.seats[seat].id;
+        match notice {
+            Notice::RoleChanged { term, role, leader } => {
+                let before = std::mem::replace(&mut self.seats[seat].role, role);
+                if before == RoleName::Leader && role != RoleName::Leader {
+                    self.seats[seat].led_until = Some(self.now);
+                }
+                self.feed(term.get() << 8 | role as u64);
+                self.tell(|| What::Role { node, term, role, leader });
+                self.aim(seat)
+            }
+            Notice::ReadReady { ticket, index } => self.may_read(seat, ticket, index),
+            Notice::ReadFailed { ticket, error: _ } => self.refused(seat, ticket),
+            Notice::Refused { ticket, .. } => {
+                self.oracle.denied(ticket)?;
+                self.refused(seat, ticket)
+            }
+            Notice::Dropped { ticket } => self.dropped(seat, ticket),
+            Notice::MembershipChanged { membership } => {
+                let text = format!("{node} is in another membership: {membership:?}");
+                Err(Failure::of("membership", node, text))
+            }
+            Notice::PeerRefused { peer, reason } => {
+                let text = format!("{node} does not hear {peer}, which is no stranger: {reason:?}");
+                Err(Failure::of("identity", node, text))
+            }
+            Notice::Violation(violation) => {
+                let text = format!("{node} accuses an honest peer: {violation:?}");
+                Err(Failure::of("violation", node, text))
+            }
+        }
+    }
+
+    /// A read has its index: it goes to the state machine.
+    fn may_read(&mut self, seat: usize, ticket: Ticket, index: Index) -> Check {
+        let node = self.seats[seat].id;
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
+        let Some(query) = process.queries.remove(&ticket) else {
+            let text = format!("{node} has an index for read t{ticket}, which nobody waits for");
+            return Err(Failure::of("answers", node, text));
+        };
+        process.application_queue.push_back(ApplicationJob::Read { index, ticket, query });
+        self.begin_application(seat)
+    }
+
+    fn tell_commit(&mut self, seat: usize) {
+        if self.trace.is_none() {
+            return;
+        }
+        let machine = &self.seats[seat];
+        let (node, Some(process)) = (machine.id, machine.process()) else { return };
+        let state = process.raft.state();
+        let index = state.commit_index();
+        let Some(term) = state.log().term_at(index) else { return };
+        self.tell(|| What::Committed { node, upto: EntryId::new(term, index) });
+    }
+}
+
+/// Loads that may wait for a disk: one for each follower and one to apply.
+const LOADS_MAX: usize = 64;
+
+impl Process {
+    fn storage_entries(&mut self, load: &Load) -> Result<Vec<raft_core::Entry>, StorageError> {
+        use raft_storage::Storage as _;
+        self.storage.entries(GROUP, load.range(), load.bytes_max())
+    }
+
+    /// This write and all that wait behind it, up to the next load: one batch, one sync.
+    fn waiting_writes(&mut self, first: Persist) -> Vec<(GroupId, Persist)> {
+        let mut batch = vec![(GROUP, first)];
+        while let Some(DiskJob::Write(_)) = self.disk_queue.front() {
+            if let Some(DiskJob::Write(persist)) = self.disk_queue.pop_front() {
+                batch.push((GROUP, persist));
+            }
+        }
+        batch
+    }
+}

@@ -1,0 +1,279 @@
+//! How a run ends: a core is healed, everything else stays in its worst state for ever, and the
+//! core must elect, serve and come to rest.
+//!
+//! Faults that heal everywhere hide livelocks; faults that never heal do not. Read next:
+//! `verdict.rs`, the last look at what clients saw.
+
+use std::collections::VecDeque;
+
+use raft_core::{NodeId, Role, Term};
+
+use super::clients::{Client, Probe};
+use super::{Event, World};
+use crate::atlas::Atlas;
+use crate::choice::Site;
+use crate::disk::Crash;
+use crate::history::Kind;
+use crate::network::place;
+use crate::oracle::{Check, Failure};
+use crate::trace::What;
+
+/// The second part of a run.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    /// The machines that work. Empty if too few disks are undamaged.
+    pub(crate) core: Vec<usize>,
+    pub(crate) since: u64,
+    pub(crate) deadline: u64,
+}
+
+/// Within so many of the longest election timeouts the core must be at rest, having served.
+pub(crate) const TIMEOUTS: u64 = 50;
+
+/// Besides, a process may take so long to read its disk, and a client to give up.
+const GRACE_NS: u64 = 10_000_000_000;
+
+/// How a machine outside the core stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Frozen {
+    Dead,
+    CutOff,
+    /// It sends and does not hear: an old leader, or a candidate without end.
+    Deaf,
+    /// It hears and is not heard.
+    Mute,
+    /// It runs, reachable by all, with whatever is wrong with it gone.
+    Bystander,
+}
+
+impl World {
+    pub(super) fn begin_liveness(&mut self) {
+        let able: Vec<usize> = (0..self.seats.len())
+            .filter(|seat| !self.atlas.is_damaged(self.seats[*seat].id))
+            .collect();
+        let core = if self.atlas.has_quorum() { self.draw_core(able) } else { Vec::new() };
+        let bound = TIMEOUTS * self.swarm.election_max_ns() + self.swarm.patience_ns + GRACE_NS;
+        let ids: Vec<NodeId> = core.iter().map(|seat| self.seats[*seat].id).collect();
+        self.tell(|| What::Part { text: format!("liveness: {ids:?} must serve and come to rest") });
+        let (since, deadline) = (self.now, self.now + bound);
+        self.liveness = Some(Liveness { core: core.clone(), since, deadline });
+        self.heal_world();
+        for seat in 0..self.seats.len() {
+            if core.contains(&seat) {
+                self.wake_up(seat);
+            } else {
+                self.freeze(seat);
+            }
+        }
+        self.push(self.now + self.swarm.election_ns, Event::Checkup);
+    }
+
+    /// Some machines with undamaged disks: a quorum, or more.
+    fn draw_core(&self, able: Vec<usize>) -> Vec<usize> {
+        let quorum = self.seats.len() / 2 + 1;
+        let spare = self.choices.choose(Site::Core, (able.len() - quorum + 1) as u64);
+        let mut core = able;
+        for _ in 0..spare {
+            let out = self.choices.choose(Site::Core, core.len() as u64);
+            core.remove(usize::try_from(out).expect("a small number"));
+        }
+        core
+    }
+
+    fn heal_world(&mut self) {
+        self.nemesis.stop();
+        self.network.heal(self.now);
+        for seat in 0..self.seats.len() {
+            self.seats[seat].disk.heal();
+            self.seats[seat].effects_left = None;
+            self.seats[seat].clock.set_rate(self.now, crate::clock::TRUE_RATE);
+        }
+        self.unswap();
+    }
+
+    fn wake_up(&mut self, seat: usize) {
+        // A paused machine goes on; its backlog is part of what it has to bear.
+        self.push(self.now, Event::Resume { seat });
+        let machine = &mut self.seats[seat];
+        machine.is_out = false;
+        if let Some(process) = machine.process_mut() {
+            process.timer = None;
+        }
+        let life = machine.life;
+        self.set_timer(seat);
+        self.push(self.now, Event::Start { seat, life });
+    }
+
+    fn freeze(&mut self, seat: usize) {
+        use Frozen::{Bystander, CutOff, Dead, Deaf, Mute};
+        let how = *self.choices.pick(Site::Core, &[Dead, CutOff, Deaf, Mute, Bystander]);
+        let id = self.seats[seat].id;
+        let text = format!("{id} stays as it is: {how:?}");
+        self.tell(|| What::Fault { nodes: vec![id], text });
+        let others: Vec<NodeId> = self.seats.iter().map(|seat| seat.id).collect();
+        for other in others.into_iter().filter(|other| *other != id) {
+            if matches!(how, CutOff | Mute) {
+                self.network.cut(id, other);
+            }
+            if matches!(how, CutOff | Deaf) {
+                self.network.cut(other, id);
+            }
+        }
+        if how == Dead {
+            self.seats[seat].is_out = true;
+            if !self.seats[seat].is_down() {
+                self.crash(seat, Crash::Power, "dies for good");
+            }
+        } else {
+            self.wake_up(seat);
+        }
+        let machine = &mut self.seats[seat];
+        machine.is_out |= self.atlas.is_damaged(id) && machine.is_down();
+    }
+
+    /// The seat of a leader in the core.
+    pub(super) fn core_leader(&self) -> Option<usize> {
+        let leads = |seat: &&usize| {
+            let state = self.seats[**seat].process().map(|process| process.raft.state());
+            state.is_some_and(|state| matches!(state.role(), Role::Leader(_)))
+        };
+        let liveness = self.liveness.as_ref()?;
+        let leaders = liveness.core.iter().filter(leads);
+        leaders.max_by_key(|seat| self.term(**seat)).copied()
+    }
+
+    fn term(&self, seat: usize) -> Term {
+        let process = self.seats[seat].process();
+        process.map_or(Term::ZERO, |process| process.raft.state().current_term())
+    }
+
+    /// Looks whether the core is at rest.
+    pub(super) fn checkup(&mut self) -> Check {
+        let Some(liveness) = &self.liveness else { return Ok(()) };
+        let (deadline, since) = (liveness.deadline, liveness.since);
+        if liveness.core.is_empty() {
+            return self.silence(since);
+        }
+        let unmet = self.unmet();
+        let Some(unmet) = unmet else {
+            self.is_finished = true;
+            return Ok(());
+        };
+        if self.now > deadline {
+            return self.not_live(&unmet);
+        }
+        self.push(self.now + self.swarm.election_ns / 2, Event::Checkup);
+        Ok(())
+    }
+
+    /// Too few undamaged disks: nothing is demanded, but whoever stands still says why.
+    fn silence(&mut self, since: u64) -> Check {
+        if self.now < since + 10 * self.swarm.election_max_ns() + self.swarm.patience_ns {
+            self.push(self.now + self.swarm.election_ns, Event::Checkup);
+            return Ok(());
+        }
+        let mute = self.seats.iter().find(|seat| {
+            let refuses = seat.is_down() && !seat.is_out && self.atlas.is_damaged(seat.id);
+            refuses && seat.halted.as_ref().is_none_or(String::is_empty)
+        });
+        if let Some(seat) = mute {
+            let text = format!("{} stands still and does not say what it misses", seat.id);
+            return Err(Failure::of("damage", seat.id, text));
+        }
+        self.is_finished = true;
+        Ok(())
+    }
+
+    /// What the core still lacks; `None` if it is at rest, having served.
+    fn unmet(&mut self) -> Option<String> {
+        if !self.clients_rest() {
+            return Some("an operation has not ended".into());
+        }
+        let core = self.liveness.as_ref().map(|liveness| liveness.core.clone())?;
+        let down = core.iter().find(|seat| self.seats[**seat].process().is_none());
+        if let Some(seat) = down {
+            return Some(format!("{} is not up", self.seats[*seat].id));
+        }
+        if self.core_leader().is_none() && !self.is_led(&core) {
+            return Some("no leader".into());
+        }
+        let Some(probe) = &self.probe else {
+            let asks = core.iter().flat_map(|seat| [(*seat, Kind::Write), (*seat, Kind::Read)]);
+            let script: VecDeque<(usize, Kind)> = asks.collect();
+            let client = self.clients.len();
+            self.clients.push(Client::default());
+            self.probe = Some(Probe { client, script });
+            self.wake(client, self.now);
+            return Some("new operations".into());
+        };
+        if let Some((seat, kind)) = probe.script.front() {
+            return Some(format!("a new {kind:?} at {}", self.seats[*seat].id));
+        }
+        self.unrest(&core)
+    }
+
+    /// Whether all follow one leader, which may be outside the core.
+    fn is_led(&self, core: &[usize]) -> bool {
+        let leader = |seat: &usize| self.seats[*seat].process()?.raft.state().leader();
+        let first = core.first().and_then(leader);
+        first.is_some() && core.iter().all(|seat| leader(seat) == first)
+    }
+
+    /// What is not equal or not empty among the nodes of the core.
+    fn unrest(&self, core: &[usize]) -> Option<String> {
+        let mut ends = Vec::new();
+        for seat in core {
+            let machine = &self.seats[*seat];
+            let process = machine.process()?;
+            let state = process.raft.state();
+            let last = state.log().last();
+            let marks = (state.commit_index(), state.last_applied(), state.log().durable());
+            if marks != (last.index, last.index, last.index) {
+                return Some(format!("{} is at {marks:?}, its log ends at {last}", machine.id));
+            }
+            if process.raft.waiting_proposals() > process.forgotten.len() {
+                return Some(format!("proposals wait on {}", machine.id));
+            }
+            if let Some(ticket) = process.open.difference(&process.forgotten).next() {
+                return Some(format!("t{ticket} never came back on {}", machine.id));
+            }
+            ends.push((last, state.current_term(), process.applier.digest()));
+        }
+        if ends.windows(2).any(|pair| pair[0] != pair[1]) {
+            return Some(format!("ends, terms and states differ: {ends:x?}"));
+        }
+        let leader = self.core_leader()?;
+        let status = self.seats[leader].process()?.raft.status();
+        let inside = |node: &NodeId| core.contains(&place(*node));
+        status.progress.iter().filter(|(node, _)| inside(node)).find_map(|(node, progress)| {
+            let behind = progress.match_index != status.last.index;
+            (behind || progress.inflight_bytes > 0)
+                .then(|| format!("the leader's progress of {node} is {progress:?}"))
+        })
+    }
+
+    /// The time is up: a bug, unless the atlas proves that an item is on no disk of the core.
+    fn not_live(&mut self, unmet: &str) -> Check {
+        let Some(liveness) = &self.liveness else { return Ok(()) };
+        let canonical = self.oracle.canonical_terms();
+        let logs = liveness
+            .core
+            .iter()
+            .map(|seat| (self.seats[*seat].id, &self.oracle.images[*seat].log[..]));
+        let logs: Vec<(NodeId, &[Term])> = logs.collect();
+        if let Some(index) = Atlas::missing(&canonical, &logs) {
+            let text = format!("entry {index} is on no disk of the core: nothing is demanded");
+            self.tell(|| What::Part { text });
+            self.is_finished = true;
+            return Ok(());
+        }
+        let ids: Vec<NodeId> = liveness.core.iter().map(|seat| self.seats[*seat].id).collect();
+        let progress = self.core_leader().and_then(|seat| self.seats[seat].process());
+        let progress = progress.map(|process| process.raft.status().progress);
+        let text = format!(
+            "{ids:?} work, and {TIMEOUTS} of the longest election timeouts were not enough: \
+             {unmet}; the progress of followers is {progress:?}"
+        );
+        Err(Failure::new("liveness", text))
+    }
+}
