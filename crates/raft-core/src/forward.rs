@@ -117,6 +117,7 @@ impl Forwarding {
             .map(|(ticket, _)| *ticket)
             .collect();
         for ticket in lost {
+            mark!("forwarded-outrun");
             self.refused(ticket, RefusedProposal::NotLeader, out);
         }
     }

@@ -79,6 +79,10 @@ extern crate alloc;
 #[macro_use]
 pub mod mutants;
 
+#[doc(hidden)]
+#[macro_use]
+pub mod marks;
+
 mod checksum;
 pub mod codec;
 mod config;

@@ -171,6 +171,7 @@ impl Log {
             let below = prev.index.prev().min(self.last().index);
             let hint = self.last_not_above(prev.term, below);
             assert!(hint.index < prev.index, "every rejection moves the leader back");
+            mark!("hint-skips-a-term", hint.index < below);
             return Err(SpliceError::Conflict { hint });
         }
         let mut new = slice
@@ -180,6 +181,7 @@ impl Log {
             .peekable();
         let Some(first) = new.peek().map(|entry| entry.id.index) else {
             let (mut spliced, end) = (Spliced::default(), slice.last().index.max(commit).next());
+            mark!("append-already-here", !slice.is_empty());
             if mutant!("R4") && !slice.is_empty() && end <= self.last().index {
                 spliced.dropped = self.truncate(end);
             }
@@ -213,6 +215,7 @@ impl Log {
 
     /// Cuts the log before `first`; returns the callers that waited for what is gone.
     fn truncate(&mut self, first: Index) -> Vec<Ticket> {
+        mark!("suffix-cut");
         self.terms.truncate(first);
         self.writes.clip(first);
         while self.cache.back().is_some_and(|entry| entry.id.index >= first) && !mutant!("R15") {

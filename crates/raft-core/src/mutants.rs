@@ -117,7 +117,7 @@ pub const fn number(id: &str) -> usize {
 }
 
 /// `==` is not for constants yet.
-const fn is_equal(one: &[u8], two: &[u8]) -> bool {
+pub(crate) const fn is_equal(one: &[u8], two: &[u8]) -> bool {
     if one.len() != two.len() {
         return false;
     }

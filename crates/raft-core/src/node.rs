@@ -154,6 +154,7 @@ impl RaftNode {
         // Stickiness (thesis §4.2.3), before the term is looked at.
         let (common, role) = self.state.split();
         if body.may_disturb() && vote::is_sticky(common, role) {
+            mark!("vote-while-led");
             self.out.dropped("vote while a leader is heard");
             return vote::refuse(common, &mut self.out, sender, &body);
         }
@@ -252,6 +253,7 @@ impl RaftNode {
             }
             None if mutant!("E15") && matches!(self.state.role, Role::Candidate(_)) => false,
             None => {
+                mark!("candidate-hears-leader", matches!(self.state.role, Role::Candidate(_)));
                 if mutant!("E2b") {
                     self.state.common.overwrite(self.state.common.term(), None);
                 }
@@ -412,7 +414,9 @@ impl RaftNode {
                 leader.on_loaded(common, &mut self.out, (to, epoch), entries);
             }
             // Loaded for a leadership that ended.
-            (LoadPurpose::Replicate { .. }, Role::Follower(_) | Role::Candidate(_)) => {}
+            (LoadPurpose::Replicate { .. }, Role::Follower(_) | Role::Candidate(_)) => {
+                mark!("load-came-too-late");
+            }
         }
         self.finish();
     }
@@ -560,6 +564,7 @@ fn on_propose(
     propose: Propose,
 ) {
     if !common.forwarding.is_new(from, &propose) {
+        mark!("forwarded-twice");
         return out.dropped("doubled or overtaken proposal");
     }
     match role {

@@ -60,6 +60,7 @@ impl Outbox {
     /// A new term: promises of the old one may no longer become true, for the entries they speak of
     /// may be cut away before they are written. Losing them equals losing packets.
     pub(crate) fn forget_promises(&mut self) {
+        mark!("promises-forgotten", self.has_promises());
         self.promises.clear();
     }
 
@@ -73,10 +74,14 @@ impl Outbox {
         let waiting = mem::take(&mut self.promises).into_iter();
         let (ready, later): (Vec<_>, _) = waiting.partition(|(needs, _)| *needs <= durable);
         self.promises = later;
+        mark!("promise-kept-back", self.has_promises());
         let mut taken: Vec<Message> = Vec::new();
         for (_, message) in ready {
             match taken.last_mut() {
-                Some(last) if says_less(last, &message) => *last = message,
+                Some(last) if says_less(last, &message) => {
+                    mark!("acknowledgement-folded");
+                    *last = message;
+                }
                 Some(_) | None => taken.push(message),
             }
         }

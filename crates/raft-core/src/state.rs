@@ -285,6 +285,7 @@ impl Common {
             upto = self.commit_index;
         }
         let full = self.apply_backlog_bytes >= limits.apply_backlog_bytes_max;
+        mark!("apply-backlog-full", full && self.apply_handed < upto);
         if self.apply_handed >= upto || full {
             return None;
         }
@@ -294,6 +295,7 @@ impl Common {
             Cached::OnDisk if !self.apply_loaded.is_empty() => mem::take(&mut self.apply_loaded),
             Cached::OnDisk => {
                 if !self.apply_loading {
+                    mark!("load-for-apply");
                     self.apply_loading = true;
                     out.load(Load {
                         range: first..upto.next(),

@@ -51,6 +51,7 @@ pub(crate) fn on_pre_vote(
     last: EntryId,
 ) {
     let granted = common.is_voter() && is_up_to_date(common, last);
+    mark!("pre-vote-outdated", common.is_voter() && !granted);
     let answer = Body::PreVoteResponse(PreVoteResponse { granted });
     common.send(out, from, epoch, answer);
 }
@@ -64,6 +65,7 @@ pub(crate) fn on_request_vote(
 ) -> bool {
     let forgotten = mutant!("E2c") && common.voted_for() == Some(common.me.node);
     let free = common.may_vote_for(from) || forgotten;
+    mark!("vote-already-given", !free);
     let granted = common.is_voter() && free && is_up_to_date(common, last);
     let answer = Body::RequestVoteResponse(RequestVoteResponse { granted });
     if granted && !forgotten {

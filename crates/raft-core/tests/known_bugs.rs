@@ -11,14 +11,17 @@ mod bench;
 mod disk;
 #[path = "support/mutant.rs"]
 mod mutant;
+#[path = "support/sources.rs"]
+mod sources;
 #[path = "known_bugs/stories.rs"]
 mod stories;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use raft_core::mutants::REGISTRY;
+
+use crate::sources::{files, repository, used};
 
 /// A line of the ledger.
 struct Row {
@@ -27,10 +30,6 @@ struct Row {
     status: String,
     found_by: Vec<String>,
     mutant: Option<String>,
-}
-
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// What stands between backticks.
@@ -55,34 +54,6 @@ fn ledger() -> Vec<Row> {
         .collect();
     assert!(rows.len() > 200, "only {} rows are found", rows.len());
     rows
-}
-
-/// Every file below a folder with one of these endings.
-fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut folders = vec![folder.to_path_buf()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder).expect("a folder can be listed") {
-            let path = entry.expect("a folder can be listed").path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == ending) {
-                found.push(path);
-            }
-        }
-    }
-    found
-}
-
-/// The ids of all `mutant!` in the sources of a crate.
-fn mutated(name: &str) -> BTreeSet<String> {
-    let sources = files(&repository().join("crates").join(name).join("src"), "rs");
-    let text = sources.iter().map(|path| fs::read_to_string(path).expect("it can be read"));
-    let ids = |text: String| -> Vec<String> {
-        let after = text.split("mutant!(\"").skip(1);
-        after.filter_map(|rest| rest.split('"').next().map(str::to_owned)).collect()
-    };
-    text.flat_map(ids).collect()
 }
 
 /// Every test function and every golden script of the repository.
@@ -126,8 +97,7 @@ fn every_mutant_has_an_id_of_its_own_and_a_sentence() {
 /// What the registry lists is in the sources, and what is in the sources is listed.
 #[test]
 fn every_mutant_is_in_the_sources() {
-    let found = ["raft-core", "raft-storage", "raft-sim"].map(mutated).into_iter().flatten();
-    let found: BTreeSet<String> = found.collect();
+    let found = used("mutant", &["raft-core", "raft-storage", "raft-sim"]);
     let listed: BTreeSet<String> = REGISTRY.iter().map(|mutant| mutant.id.to_owned()).collect();
     assert_eq!(found, listed);
 }

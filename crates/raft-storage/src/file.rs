@@ -27,7 +27,8 @@ use std::sync::Arc;
 
 use raft_core::codec::{PAYLOAD_HEADER_MAX, encode_membership};
 use raft_core::{
-    Base, Entry, EntryId, GroupId, Identity, Index, NodeId, Persist, Restored, SnapshotMeta, mutant,
+    Base, Entry, EntryId, GroupId, Identity, Index, NodeId, Persist, Restored, SnapshotMeta, mark,
+    mutant,
 };
 
 pub use self::options::{Alignment, FileOptions};
@@ -394,6 +395,7 @@ fn take_fitting(rest: &[(GroupId, Persist)], bytes_max: u64) -> Result<(usize, u
     for (group, persist) in rest {
         let next = bound(persist);
         if count > 0 && bytes + next > bytes_max {
+            mark!("batch-split");
             break;
         }
         if bytes + next > BATCH_BYTES_MAX {
@@ -454,6 +456,7 @@ fn encode(
     if let Some(first) = persist.entries().first().map(|entry| entry.id.index)
         && first <= log.replay.last().index
     {
+        mark!("truncate-record");
         log.truncate(first)?;
         if !mutant!("D5") {
             out.fact(Kind::Truncate, group, (0, first.get(), 0));

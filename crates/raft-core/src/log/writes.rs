@@ -79,6 +79,7 @@ impl Writes {
     pub(super) fn clip(&mut self, first: Index) {
         let last = first.prev();
         for write in &mut self.in_flight {
+            mark!("write-in-flight-clipped", write.last > last);
             write.last = if mutant!("R11") { write.last } else { write.last.min(last) };
         }
         self.handed = self.handed.min(last);

@@ -86,6 +86,7 @@ impl Candidate {
             || mutant!("E10a") && ballot == Ballot::PreVote
             || mutant!("E10b") && ballot == Ballot::PreVote && self.ballot == ballot;
         if (epoch != self.epoch || ballot != self.ballot) && !mistaken {
+            mark!("answer-to-ended-campaign");
             out.dropped("ended conversation");
             return Transition::Stay;
         }
@@ -120,6 +121,7 @@ impl Candidate {
         if common.now < self.deadline {
             return Transition::Stay;
         }
+        mark!("campaign-without-result");
         let ballot = if common.config.pre_vote { Ballot::PreVote } else { Ballot::Vote };
         Transition::Campaign(ballot)
     }

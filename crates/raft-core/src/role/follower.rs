@@ -113,6 +113,7 @@ impl Follower {
             Err(SpliceError::Malformed(_)) => return out.dropped("malformed membership"),
         };
         for ticket in spliced.dropped {
+            mark!("ticket-dropped");
             if mutant!("C11b") {
                 out.refuse(ticket, RefusedProposal::NotLeader);
                 continue;
@@ -272,6 +273,7 @@ impl Follower {
         if self.leader != Some(peer) || !common.config.pre_vote {
             return;
         }
+        mark!("leader-unreachable");
         common.heard_leader = None;
         self.election_deadline = self.election_deadline.min(common.suspicion_deadline());
     }
@@ -281,6 +283,7 @@ impl Follower {
         if let (Some(at), Some(leader)) = (self.reads.ask_again, self.leader)
             && common.now >= at
         {
+            mark!("read-asked-again");
             self.ask(common, out, leader);
         }
         if common.now < self.election_deadline && !mutant!("E22b") {

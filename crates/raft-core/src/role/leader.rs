@@ -82,6 +82,7 @@ impl Leader {
     ) -> Result<EntryId, ProposeError> {
         let max = common.config.limits.uncommitted_bytes_max;
         if self.uncommitted_bytes + payload.cost() > max {
+            mark!("proposal-overloaded");
             return Err(ProposeError::Overloaded { max });
         }
         out.counters.proposals += 1;
@@ -114,6 +115,7 @@ impl Leader {
             if payload.bytes().len() as u64 > command_max {
                 refused.push((origin.ticket, RefusedProposal::TooLarge));
             } else if self.uncommitted_bytes + payload.cost() > uncommitted_max {
+                mark!("forwarded-overloaded");
                 refused.push((origin.ticket, RefusedProposal::Overloaded));
             } else {
                 self.append(common, payload, None);
@@ -153,6 +155,7 @@ impl Leader {
         batch: u64,
     ) {
         if self.on_read(common, Reader::Remote { node, epoch, batch }).is_err() {
+            mark!("read-refused-for-peer");
             let answer = ReadIndexResponse { batch, index: None };
             common.send(out, node, epoch, Body::ReadIndexResponse(answer));
         }
@@ -170,6 +173,7 @@ impl Leader {
             return out.dropped("not a member");
         };
         if epoch != progress.epoch() && !mutant!("R10a") {
+            mark!("answer-to-ended-leadership");
             return out.dropped("ended conversation");
         }
         if let AppendResult::Matched { match_index, accepted } = response.result {
@@ -207,6 +211,7 @@ impl Leader {
         let index = common.membership.committed_index(|node| self.match_index(common, node));
         let ours = common.log.term_at(index) == Some(common.term()) || mutant!("R1");
         let stuck = mutant!("R16") && common.log.term_at(before.next()) != Some(common.term());
+        mark!("quorum-on-earlier-term", index > before && !ours);
         if index <= before || !ours || stuck {
             return;
         }
@@ -279,6 +284,7 @@ impl Leader {
         let contact = self.rounds.front().map_or(common.now, |(_, sent)| *sent);
         let silence = common.now.since(contact);
         if silence >= common.config.election_timeout_max && !mutant!("E17") {
+            mark!("leader-without-quorum");
             return Transition::Follow { leader: None };
         }
         self.heartbeat(common, out);
@@ -303,6 +309,7 @@ impl Leader {
     /// news.
     pub(crate) fn drain(&mut self, common: &Common, out: &mut Outbox) {
         let knows = common.commit_index() >= self.term_start || mutant!("C1");
+        mark!("read-before-first-commit", self.reads.want_round() && !knows);
         if self.reads.want_round() && knows {
             self.begin_round(common);
             let applied = mutant!("C7a");
@@ -341,6 +348,7 @@ impl Leader {
     ) {
         let word = self.word(common);
         let Some(progress) = self.progress.get_mut(&to).filter(|p| p.epoch() == epoch) else {
+            mark!("load-came-too-late");
             return;
         };
         if let Some(request) = progress.on_loaded(&common.log, word, entries) {
@@ -362,6 +370,7 @@ impl Leader {
             match reader {
                 Reader::Local(_) if mutant!("C8a") => {}
                 Reader::Local(ticket) => {
+                    mark!("reads-abandoned");
                     out.notice(Notice::ReadFailed { ticket, error: ReadError::LeaderChanged });
                 }
                 // The follower learns of the next leader by itself.

@@ -24,7 +24,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use raft_core::{GroupId, Index, mutant};
+use raft_core::{GroupId, Index, mark, mutant};
 
 use super::checkpoint::{Checkpoint, Ended, GroupFacts};
 use super::group::{Groups, apply};
@@ -439,6 +439,7 @@ impl<'a> Recovery<'a> {
                 if mutant!("D9") {
                     return Err(self.corrupt(seq, offset, fault, PROOF_HEADER));
                 }
+                mark!("torn-tail");
                 self.tail.ended = if self.tail.seq == 0 { Ended::First } else { Ended::Cut };
                 self.report.torn = Some(TornTail {
                     path: self.segments[&seq].path.clone(),
@@ -457,10 +458,12 @@ impl<'a> Recovery<'a> {
         {
             if let Err(fault) = self.batch(seq, BATCHES_AT)? {
                 self.judge(seq, BATCHES_AT, &fault, false)?;
+                mark!("segment-without-batch");
             }
         }
         let last = self.tail.last_lsn;
         if self.facts.durable_lsn > last {
+            mark!("proof-super");
             let (seq, end) = (self.tail.seq, self.tail.end);
             let expected = format!("batches up to {}", self.facts.durable_lsn);
             let found = format!("batches up to {last}");
@@ -497,6 +500,7 @@ impl<'a> Recovery<'a> {
     }
 
     fn corrupt(&self, seq: u64, offset: u64, fault: &Fault, proof: &'static str) -> StorageError {
+        mark_proof(proof);
         let (what, expected, found) = fault.describe();
         StorageError::Corrupt(Box::new(Corruption {
             path: self.segments[&seq].path.clone(),
@@ -615,6 +619,17 @@ fn corruption(
     let lost = Vec::new();
     let corruption = Corruption { path, offset, what, expected, found, proof, lost };
     StorageError::Corrupt(Box::new(corruption))
+}
+
+/// Tells tests which proof decided.
+fn mark_proof(proof: &str) {
+    match proof {
+        PROOF_PROMISE => mark!("proof-later-batch"),
+        PROOF_SEGMENT => mark!("proof-later-segment"),
+        PROOF_SUPER => mark!("proof-super"),
+        PROOF_BOOT => mark!("proof-same-boot"),
+        _ => {}
+    }
 }
 
 const PROOF_PROMISE: &str = "a later batch says that it was durable";

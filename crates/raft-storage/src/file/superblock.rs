@@ -11,7 +11,7 @@ use std::path::Path;
 
 use bytes::BufMut;
 use crc_fast::crc32_iscsi;
-use raft_core::{Identity, mutant};
+use raft_core::{Identity, mark, mutant};
 
 use super::record::{u32_at, u64_at, u128_at};
 use super::segment::{FORMAT_VERSION, check_version, read_exact, take_identity, write_all};
@@ -101,6 +101,7 @@ impl Super {
                 check_version(path, &copy)?;
             }
             let found = Self::decode(&copy);
+            mark!("super-copy-invalid", found.is_none());
             if found.is_some_and(|found| best.is_none_or(|best| found.update > best.update)) {
                 best = found;
             }

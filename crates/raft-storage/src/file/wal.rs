@@ -11,7 +11,7 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use raft_core::{EntryId, GroupId, Identity, mutant};
+use raft_core::{EntryId, GroupId, Identity, mark, mutant};
 
 use super::checkpoint::{Checkpoint, Ended, GroupFacts};
 use super::group::Groups;
@@ -153,6 +153,7 @@ impl Wal {
         if fits {
             return Ok(());
         }
+        mark!("segment-ends-inside-call", self.active.as_ref().is_some_and(|active| active.dirty));
         if !mutant!("D3") {
             self.sync()?;
         }
@@ -236,7 +237,10 @@ impl Wal {
         }
         match self.grow_free(filled + step) {
             // The next segment is not promised to anybody yet. When it must be, this is final.
-            Err(StorageError::Full { .. }) => Ok(()),
+            Err(StorageError::Full { .. }) => {
+                mark!("zero-fill-refused");
+                Ok(())
+            }
             other => other,
         }
     }
@@ -267,6 +271,7 @@ impl Wal {
             Ok(file) => {
                 let filled = file.bytes().map_err(io)?;
                 if filled <= self.options.segment_bytes {
+                    mark!("free-segment-found");
                     return Ok(Free { file, filled });
                 }
             }
@@ -295,6 +300,7 @@ impl Wal {
         let frame = self.options.alignment.bytes() + CHECKPOINT_FRAME_BYTES;
         let needed = BATCHES_AT + checkpoint.len() as u64 + frame + bytes + TRAILER_BYTES;
         let full = self.options.segment_bytes.max(needed.next_multiple_of(4096));
+        mark!("segment-enlarged", full > self.options.segment_bytes);
         let filled = if self.options.zero_fill { self.options.fill_step().min(full) } else { 0 };
         self.grow_free(filled.max(BATCHES_AT))?;
         self.activate(full)?;
@@ -372,6 +378,7 @@ impl Wal {
     /// Leaves a note that everything written is durable. A life that wrote nothing leaves none.
     pub(super) fn close(&mut self) -> Result<(), StorageError> {
         if self.active.is_none() {
+            mark!("closed-unwritten");
             return Ok(());
         }
         self.sync()?;

@@ -209,6 +209,7 @@ impl Progress {
         self.loading = false;
         let fits = entries.first().is_some_and(|entry| entry.id.index == self.next_index);
         let still_here = entries.iter().all(|entry| log.holds(entry.id));
+        mark!("load-came-too-late", !fits || !still_here);
         (fits && still_here).then(|| self.pack(log, word, entries))
     }
 
@@ -273,6 +274,7 @@ impl Progress {
         } else if watch.decided_by.is_some_and(|decided_by| round >= decided_by) {
             self.watch = None;
             if self.accepted <= watch.accepted {
+                mark!("loss-noticed");
                 self.probe_from(self.accepted.next());
             }
         }
@@ -287,6 +289,7 @@ impl Progress {
         let sent = rejected < self.next_index;
         let known = rejected <= self.match_index && !mutant!("R3b");
         if stale || !sent || known || hint.index >= rejected {
+            mark!("rejection-ignored");
             return;
         }
         let from = log.last_not_above(hint.term, hint.index.max(log.base().index));
