@@ -11,9 +11,13 @@
 //!   incarnations and versions, and a [`Refusal`] names both sides and the remedy.
 //! * **Bounds in bytes everywhere**, and a slow peer slows nobody but itself.
 //!
+//! Whoever writes another [`Transport`] runs `contract::check` (feature `contract`).
+//!
 //! Read next: `transport.rs`, the trait; then `inbox.rs`, `hello.rs`, `loopback.rs`, and
 //! `frame.rs` with `tcp.rs` for production.
 
+#[cfg(any(test, feature = "contract"))]
+pub mod contract;
 mod frame;
 mod hello;
 mod inbox;

@@ -123,6 +123,15 @@ impl Hub {
         told
     }
 
+    /// Whether the network, the roster of `me` or an earlier meeting named this node.
+    fn knows(&self, me: NodeId, node: NodeId) -> bool {
+        let is_remembered = self
+            .nodes
+            .get(&me)
+            .is_some_and(|own| own.roster.contains_key(&node) || own.peers.contains_key(&node));
+        node != me && (is_remembered || self.nodes.contains_key(&node))
+    }
+
     fn link(&self, from: NodeId, dialer: &Node, to: NodeId, acceptor: &Node) -> Link {
         let is_isolated = self.isolated.contains(&from) || self.isolated.contains(&to);
         if is_isolated || self.cuts.contains(&(from.min(to), from.max(to))) {
@@ -250,6 +259,9 @@ impl Transport for LoopbackTransport {
         let class = Class::of(&envelope.message.body);
 
         let mut hub = locked(&self.network.hub);
+        if !hub.knows(me, to) {
+            return Err(SendError::Unknown { to });
+        }
         let is_up = hub.links.get(&(me, to)) == Some(&Link::Up);
         let incarnation = hub.nodes.get(&me).map(|node| node.identity.peer.incarnation);
         let Some(incarnation) = incarnation else { return Err(SendError::Stopped) };

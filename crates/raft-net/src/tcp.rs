@@ -18,6 +18,7 @@ mod peer;
 mod queue;
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{
@@ -28,7 +29,7 @@ use std::time::Duration;
 use raft_core::{Envelope, Identity, NodeId};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
@@ -248,6 +249,8 @@ struct Local {
     is_stopped: AtomicBool,
     roster: RwLock<Roster>,
     peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+    /// By node, what closes when the last task that dialled it has ended.
+    dials: Mutex<BTreeMap<NodeId, oneshot::Receiver<Infallible>>>,
     door: Mutex<Door>,
     complaints: Throttle,
 }
@@ -285,6 +288,7 @@ impl Local {
             is_stopped: AtomicBool::new(false),
             roster: RwLock::default(),
             peers: RwLock::default(),
+            dials: Mutex::default(),
             door: Mutex::default(),
             complaints: Throttle::default(),
         }
@@ -322,10 +326,28 @@ impl Local {
     fn peer(self: &Arc<Self>, peers: &mut BTreeMap<NodeId, Arc<Peer>>, node: NodeId) -> Arc<Peer> {
         let peer = peers.entry(node).or_insert_with(|| {
             let peer = Arc::new(Peer::new(node, &self.config));
-            self.spawn(dial::keep(Arc::clone(self), Arc::clone(&peer)));
+            self.dial(Arc::clone(&peer));
             peer
         });
         Arc::clone(peer)
+    }
+
+    /// Keeps a peer reached. A node that left the roster and came back waits here until its loss
+    /// was told: the last word about it must be the true one.
+    fn dial(self: &Arc<Self>, peer: Arc<Peer>) {
+        let (ending, ended) = oneshot::channel::<Infallible>();
+        let mut dials = self.dials.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = dials.insert(peer.node, ended);
+        drop(dials);
+        let local = Arc::clone(self);
+        self.spawn(async move {
+            if let Some(before) = before {
+                // Nothing is ever sent: the other end is dropped.
+                drop(before.await);
+            }
+            dial::keep(local, peer).await;
+            drop(ending);
+        });
     }
 
     /// Decides about a node that introduces itself.

@@ -95,9 +95,11 @@ async fn welcome(
     let (reads, answers) = stream.into_split();
     let frames = FrameReader::new(reads, version, local.config.frame_bytes_max);
     let (class, sender) = (hello.class, hello.identity.peer);
-    let visit = Visit { local: Arc::clone(&local), peer: Arc::clone(&peer), class, sender };
-    let reader = local.spawn(visit.run(frames, answers, version));
-    peer.read_by(class, reader, sender.incarnation);
+    peer.read_by(class, sender.incarnation, |turn| {
+        let (own, peer) = (Arc::clone(&local), Arc::clone(&peer));
+        let visit = Visit { local: own, peer, class, sender, turn };
+        local.spawn(visit.run(frames, answers, version))
+    });
 }
 
 fn not_understood(local: &Local, from: SocketAddr, error: &HandshakeError) {
@@ -127,6 +129,8 @@ struct Visit {
     peer: Arc<Peer>,
     class: Class,
     sender: Sender,
+    /// Its place among the connections of this class.
+    turn: u64,
 }
 
 /// Why a visit ended.
@@ -136,6 +140,8 @@ enum Leave {
     Io(io::Error),
     /// Nothing came for this long, not even a ping; or an answer could not be written.
     Silent(Duration),
+    /// A newer connection took its place.
+    Replaced,
     /// Nonsense came.
     Frame(FrameError),
     /// A message in another's name, for another, or of the other class.
@@ -145,7 +151,7 @@ enum Leave {
 impl Leave {
     fn fault(&self) -> Option<Fault> {
         match self {
-            Self::Io(_) => None,
+            Self::Io(_) | Self::Replaced => None,
             Self::Silent(_) => Some(Fault::Silent),
             Self::Frame(error) => Some(error.fault()),
             Self::Misplaced { .. } => Some(Fault::Misplaced),
@@ -164,6 +170,7 @@ impl fmt::Display for Leave {
         match self {
             Self::Io(error) => fmt::Display::fmt(error, f),
             Self::Silent(limit) => write!(f, "nothing came for {limit:?}"),
+            Self::Replaced => f.write_str("a newer connection took its place"),
             Self::Frame(error) => fmt::Display::fmt(error, f),
             Self::Misplaced { from, to, class } => {
                 write!(f, "a {} message from {from} to {to} has no place here", class.name())
@@ -253,11 +260,16 @@ impl Visit {
             }
         };
         if !arrivals.is_empty() {
-            let mut counters = self.peer.counters();
-            counters.received.messages += arrivals.len() as u64;
-            counters.received.bytes += received_bytes;
-            drop(counters);
-            self.local.inbox.deliver(arrivals);
+            let is_taken = self.peer.hand_over(self.class, self.turn, || {
+                let mut counters = self.peer.counters();
+                counters.received.messages += arrivals.len() as u64;
+                counters.received.bytes += received_bytes;
+                drop(counters);
+                self.local.inbox.deliver(arrivals);
+            });
+            if !is_taken {
+                return Err(Leave::Replaced);
+            }
         }
         result
     }

@@ -28,6 +28,8 @@ pub(super) struct Peer {
     /// Rung when the node itself has come by: it is worth dialling again.
     pub(super) sign_of_life: Notify,
     pub(super) complaints: Throttle,
+    /// How many readers there were, by class; held while the last of them hands over.
+    turns: [Mutex<u64>; 2],
     known: Mutex<Known>,
     counters: Mutex<PeerStats>,
 }
@@ -50,8 +52,17 @@ struct Known {
     listed: Option<PeerAddress>,
     /// Where it says it listens.
     shown: String,
-    /// The tasks that read from it, by class, with the incarnation they read from.
-    readers: [Option<(AbortHandle, Incarnation)>; 2],
+    /// The tasks that read from it, by class.
+    readers: [Option<Reader>; 2],
+}
+
+/// A task that reads from a node.
+#[derive(Debug)]
+struct Reader {
+    task: AbortHandle,
+    turn: u64,
+    /// What the node showed.
+    incarnation: Incarnation,
 }
 
 impl Peer {
@@ -63,6 +74,7 @@ impl Peer {
             whereabouts: watch::Sender::new(Whereabouts::Unknown),
             sign_of_life: Notify::new(),
             complaints: Throttle::default(),
+            turns: Default::default(),
             known: Mutex::default(),
             counters: Mutex::default(),
         }
@@ -79,11 +91,11 @@ impl Peer {
     pub(super) fn list(&self, listed: PeerAddress) {
         let mut known = self.known();
         for reader in &mut known.readers {
-            let is_foreign = reader.as_ref().is_some_and(|(_, shown)| {
-                listed.incarnation.is_some_and(|recorded| recorded != *shown)
+            let is_foreign = reader.as_ref().is_some_and(|reader| {
+                listed.incarnation.is_some_and(|recorded| recorded != reader.incarnation)
             });
-            if is_foreign && let Some((task, _)) = reader.take() {
-                task.abort();
+            if is_foreign && let Some(reader) = reader.take() {
+                reader.task.abort();
             }
         }
         known.listed = Some(listed);
@@ -106,12 +118,16 @@ impl Peer {
             address => Whereabouts::At(address.to_owned()),
         };
         self.whereabouts.send_if_modified(|before| {
-            let is_new = *before != now;
-            if is_new && matches!(now, Whereabouts::At(_)) {
+            // A handshake may still be under way with a node that left; it does not bring it back.
+            let is_new = *before != now && *before != Whereabouts::Gone;
+            if !is_new {
+                return false;
+            }
+            if matches!(now, Whereabouts::At(_)) {
                 self.open();
             }
             *before = now;
-            is_new
+            true
         });
     }
 
@@ -120,16 +136,45 @@ impl Peer {
         self.known().listed.is_some()
     }
 
-    /// Lets a task read from the node; the one before it, of the same class, ends.
-    pub(super) fn read_by(&self, class: Class, reader: AbortHandle, incarnation: Incarnation) {
-        let place = match class {
-            Class::Control => 0,
-            Class::Bulk => 1,
+    /// Lets a new task read from the node, which `spawn` starts with its turn; the one before it,
+    /// of the same class, ends. It may be at work on another thread and not notice at once, so from
+    /// now on it has nothing to [hand over](Self::hand_over): messages of an older connection never
+    /// come behind those of a newer one. Nothing is started for a node that left meanwhile.
+    pub(super) fn read_by(
+        &self,
+        class: Class,
+        incarnation: Incarnation,
+        spawn: impl FnOnce(u64) -> AbortHandle,
+    ) {
+        let turn = {
+            let mut last = self.turn(class);
+            *last += 1;
+            *last
         };
-        let before = self.known().readers[place].replace((reader, incarnation));
-        if let Some((task, _)) = before {
-            task.abort();
+        let mut known = self.known();
+        let place = &mut known.readers[index(class)];
+        let is_overtaken = place.as_ref().is_some_and(|reader| reader.turn > turn);
+        if is_overtaken || *self.whereabouts.borrow() == Whereabouts::Gone {
+            return;
         }
+        if let Some(before) = place.take() {
+            before.task.abort();
+        }
+        *place = Some(Reader { task: spawn(turn), turn, incarnation });
+    }
+
+    /// Hands over what the reader with this turn brought; `false` if a newer one took its place.
+    pub(super) fn hand_over(&self, class: Class, turn: u64, deliver: impl FnOnce()) -> bool {
+        let last = self.turn(class);
+        let is_last = *last == turn;
+        if is_last {
+            deliver();
+        }
+        is_last
+    }
+
+    fn turn(&self, class: Class) -> MutexGuard<'_, u64> {
+        self.turns[index(class)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets messages wait.
@@ -143,11 +188,11 @@ impl Peer {
         self.control.close() + self.bulk.close()
     }
 
-    /// Hangs up, in both directions, for good.
+    /// Hangs up, in both directions, for good: a node that comes back is another peer.
     pub(super) fn leave(&self) {
         self.whereabouts.send_replace(Whereabouts::Gone);
-        for (task, _) in self.known().readers.iter_mut().filter_map(Option::take) {
-            task.abort();
+        for reader in self.known().readers.iter_mut().filter_map(Option::take) {
+            reader.task.abort();
         }
         self.close();
     }
@@ -168,6 +213,13 @@ impl Peer {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+const fn index(class: Class) -> usize {
+    match class {
+        Class::Control => 0,
+        Class::Bulk => 1,
     }
 }
 
@@ -223,6 +275,39 @@ mod tests {
         }
         let later = begin + Duration::from_secs(10);
         assert_eq!(throttle.pass(later), Pass::Speak { swallowed: 9 });
+    }
+
+    /// Once a newer connection of a class is read, what the older one brought is not handed over
+    /// any more; the other class has turns of its own.
+    #[tokio::test]
+    async fn only_the_newest_reader_hands_over() {
+        let peer = Peer::new(NodeId::new(1).unwrap(), &TcpConfig::default());
+        let spawn = || tokio::spawn(std::future::pending::<()>()).abort_handle();
+        let (mut turns, shown) = (Vec::new(), Incarnation::new(1));
+        for class in [Class::Bulk, Class::Control, Class::Bulk] {
+            peer.read_by(class, shown, |turn| {
+                turns.push(turn);
+                spawn()
+            });
+        }
+        let mut handed = Vec::new();
+        let mut hand = |class, turn| peer.hand_over(class, turn, || handed.push((class, turn)));
+        assert!(!hand(Class::Bulk, turns[0]), "a newer one took its place");
+        assert!(hand(Class::Bulk, turns[2]));
+        assert!(hand(Class::Control, turns[1]));
+        assert_eq!(handed, [(Class::Bulk, turns[2]), (Class::Control, turns[1])]);
+    }
+
+    /// A peer that left stays away: a handshake that ends afterwards brings back neither the
+    /// dialling nor a reader.
+    #[test]
+    fn who_left_is_not_brought_back_by_a_late_handshake() {
+        let peer = Peer::new(NodeId::new(1).unwrap(), &TcpConfig::default());
+        peer.list(PeerAddress::new("listed:1"));
+        peer.leave();
+        peer.show("shown:1");
+        assert_eq!(*peer.whereabouts.borrow(), Whereabouts::Gone);
+        peer.read_by(Class::Bulk, Incarnation::new(1), |_| panic!("nobody reads from it"));
     }
 
     /// The roster's address wins over the one a node shows, and an empty one does not.

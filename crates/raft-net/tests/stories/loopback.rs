@@ -56,6 +56,28 @@ async fn a_cut_is_noticed_and_heals() {
     assert_eq!(one.stats().peers[&node(2)].breaks, 2);
 }
 
+/// A node that nobody named is unknown, and leaves no counters behind; one that the roster names,
+/// or that was here before, is down.
+#[tokio::test]
+async fn nobody_is_told_from_a_node_that_is_away() {
+    let network = Loopback::network();
+    let (one, two) = (network.join(), network.join());
+    let (inbox_one, _at_one) = inbox(InboxLimits::default());
+    let (inbox_two, _at_two) = inbox(InboxLimits::default());
+    one.set_roster(roster(&[(3, "")]));
+    one.start(identity(1), inbox_one).unwrap();
+    two.start(identity(2), inbox_two).unwrap();
+    two.stop();
+    for nobody in [1, 9] {
+        let unknown = SendError::Unknown { to: node(nobody) };
+        assert_eq!(one.send(control(1, nobody, 1)), Err(unknown));
+        assert_eq!(one.stats().peers.get(&node(nobody)), None);
+    }
+    for away in [2, 3] {
+        assert_eq!(one.send(control(1, away, 1)), Err(SendError::Down { to: node(away) }));
+    }
+}
+
 /// A node that stops is missed; one that comes back is met again; one id is there once.
 #[tokio::test]
 async fn a_node_leaves_and_comes_back() {
