@@ -138,7 +138,7 @@ impl World {
             Fault::Double => self.burst(seat, Burst::Double),
             Fault::Late => {
                 let at = self.now + self.a_while();
-                self.push(at, Event::SendKept);
+                self.push(at, Event::SendKept { to: None });
                 self.burst(seat, Burst::Late)
             }
             Fault::Reorder => self.burst(seat, Burst::Reorder),

@@ -10,7 +10,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use raft_core::codec::{decode_message, encode_message};
-use raft_core::{Checksum, Message, NodeId, Peer};
+use raft_core::{Body, Checksum, Message, NodeId, Peer};
 
 use crate::choice::{Choices, Site};
 
@@ -151,7 +151,9 @@ impl Network {
         let lost = choices.chance(Site::Loss, often(link.loses_until, profile.loss));
         let cut = link.is_cut;
         let doubled = choices.chance(Site::Double, often(link.doubles_until, profile.double));
-        let kept = choices.chance(Site::Keep, often(link.keeps_until, profile.keep));
+        // Heartbeats are many and say little: what changes something is worth keeping.
+        let worth = if is_heartbeat(message) { 1 } else { 8 };
+        let kept = choices.chance(Site::Keep, worth * often(link.keeps_until, profile.keep));
         let damaged = choices.chance(Site::Corrupt, often(link.corrupts_until, profile.corrupt));
         let packet = self.packet(from, to, frame);
         let mut sent = Sent { number: packet.number, ..Sent::default() };
@@ -211,12 +213,19 @@ impl Network {
         !link.is_cut
     }
 
-    /// Sends one of the messages that were kept again.
-    pub(crate) fn send_kept(&mut self, now: u64, choices: &Choices) -> Option<(u64, Packet)> {
-        if self.kept.is_empty() {
+    /// Sends one of the messages that were kept again: to this node, or to any.
+    pub(crate) fn send_kept(
+        &mut self,
+        now: u64,
+        to: Option<NodeId>,
+        choices: &Choices,
+    ) -> Option<(u64, Packet)> {
+        let meant = |packet: &&Packet| to.is_none_or(|to| packet.to == to);
+        let kept: Vec<&Packet> = self.kept.iter().filter(meant).collect();
+        if kept.is_empty() {
             return None;
         }
-        let kept = choices.pick(Site::Keep, &self.kept).clone();
+        let kept = (*choices.pick(Site::Keep, &kept)).clone();
         let packet = self.packet(kept.from, kept.to, kept.frame);
         let (at, _) = self.arrival(now, &packet, choices);
         Some((at, packet))
@@ -254,6 +263,25 @@ impl Network {
         let profile = &mut self.profile;
         (profile.loss, profile.double, profile.keep, profile.corrupt) = (0, 0, 0, 0);
         self.kept.clear();
+    }
+}
+
+/// An append without entries, or the answer to any.
+pub(crate) fn is_heartbeat(message: &Message) -> bool {
+    match &message.body {
+        Body::AppendEntries(request) => request.slice.is_empty(),
+        Body::AppendEntriesResponse(_) => true,
+        Body::PreVote(_)
+        | Body::PreVoteResponse(_)
+        | Body::RequestVote(_)
+        | Body::RequestVoteResponse(_)
+        | Body::InstallSnapshot(_)
+        | Body::InstallSnapshotResponse(_)
+        | Body::ReadIndex(_)
+        | Body::ReadIndexResponse(_)
+        | Body::Propose(_)
+        | Body::ProposeResponse(_)
+        | Body::TimeoutNow => false,
     }
 }
 

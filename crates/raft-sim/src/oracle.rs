@@ -4,6 +4,7 @@
 //! list of what is committed. It asks no node what another one knows. Read next:
 //! `oracle/image.rs`.
 
+mod etiquette;
 mod image;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,7 @@ use raft_core::{
     RaftState, Restored, Role, Term, Ticket,
 };
 
+pub(crate) use self::etiquette::Etiquette;
 pub(crate) use self::image::{Image, WriteFacts};
 use crate::linearizability::LogCommand;
 use crate::network::place;
@@ -84,6 +86,10 @@ pub(crate) struct Oracle {
     executed: BTreeMap<Ticket, Index>,
     /// Proposals of which a node said that they were not and will not be applied.
     denied: BTreeSet<Ticket>,
+    /// What a leader knew to be committed when it was elected, by node.
+    inherited: Vec<Index>,
+    /// How far every reader's world was when it asked.
+    asked: BTreeMap<Ticket, usize>,
 }
 
 fn at(index: Index) -> usize {
@@ -104,6 +110,8 @@ impl Oracle {
             local: BTreeMap::new(),
             executed: BTreeMap::new(),
             denied: BTreeSet::new(),
+            inherited: vec![Index::ZERO; nodes],
+            asked: BTreeMap::new(),
         }
     }
 
@@ -228,10 +236,18 @@ impl Oracle {
 
     /// A node after an event.
     pub(crate) fn look(&mut self, node: NodeId, state: &RaftState) -> Check {
+        let (commit, log) = (state.commit_index(), state.log());
         if matches!(state.role(), Role::Leader(_)) {
             self.leads(node, state)?;
+            let counted = commit > self.inherited[place(node)];
+            if counted && log.term_at(commit) != Some(state.current_term()) {
+                let text = format!(
+                    "{node} leads term {} and commits up to {commit}, an entry of another term",
+                    state.current_term()
+                );
+                return Err(Failure::of("commit rule (§5.4.2)", node, text));
+            }
         }
-        let (commit, log) = (state.commit_index(), state.log());
         let seen = self.commit_seen[place(node)];
         if commit < seen {
             let text = format!("the commit index of {node} goes back from {seen} to {commit}");
@@ -270,6 +286,7 @@ impl Oracle {
             }
             None => self.leaders.insert(term, node),
         };
+        self.inherited[place(node)] = state.commit_index().max(self.commit_seen[place(node)]);
         // The last is enough: by Log Matching a log that holds it holds all before it.
         let earlier = self.canonical.iter().rev().find(|entry| entry.known_in < term);
         match earlier.map(|entry| entry.id) {
@@ -322,8 +339,13 @@ impl Oracle {
         self.local.insert(id, ticket);
     }
 
-    /// A node says that a proposal was not and will never be applied.
-    pub(crate) fn denied(&mut self, ticket: Ticket) -> Check {
+    /// A node says that a proposal was not and will never be applied. Of what became an entry of a
+    /// log nobody can say that: another node may hold it.
+    pub(crate) fn denied(&mut self, node: NodeId, ticket: Ticket) -> Check {
+        if let Some((id, _)) = self.local.iter().find(|(_, local)| **local == ticket) {
+            let text = format!("{node} calls t{ticket} not applied, which it had appended as {id}");
+            return Err(Failure::of("outcomes", node, text));
+        }
         self.denied.insert(ticket);
         self.is_denied(ticket)
     }
@@ -414,6 +436,26 @@ impl Oracle {
             }
             Some(_) | None => Ok(()),
         }
+    }
+
+    // Reads.
+
+    /// A client asks for a read: whatever is committed by now it has to see.
+    pub(crate) fn asks(&mut self, ticket: Ticket) {
+        self.asked.insert(ticket, self.canonical.len());
+    }
+
+    /// A read has its index.
+    pub(crate) fn may_read(&mut self, node: NodeId, ticket: Ticket, index: Index) -> Check {
+        let floor = self.asked.remove(&ticket).unwrap_or(0);
+        if at(index) >= floor {
+            return Ok(());
+        }
+        let text = format!(
+            "read t{ticket} may be answered on {node} at {index}; when it was asked, {floor} was \
+             committed"
+        );
+        Err(Failure::of("read index", node, text))
     }
 
     // State machines.

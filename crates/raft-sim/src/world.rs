@@ -17,6 +17,7 @@ mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_core::{Message, NodeId, Role, RoleName, Ticket};
 
@@ -28,7 +29,7 @@ use crate::history::History;
 use crate::machine::{Complaints, Machines};
 use crate::nemesis::{Nemesis, Remedy};
 use crate::network::{self, Network, Packet, place};
-use crate::oracle::{Check, Failure, Oracle};
+use crate::oracle::{Check, Etiquette, Failure, Oracle};
 use crate::queue::Queue;
 use crate::script::notation;
 use crate::seat::{DiskWork, Seat, Stage};
@@ -67,7 +68,7 @@ pub(crate) enum Event {
     Client { client: usize, at: u64 },
     Ask { client: usize, ticket: Ticket, seat: usize },
     GiveUp { client: usize, operation: usize },
-    SendKept,
+    SendKept { to: Option<NodeId> },
     Strike,
     Mend(Remedy),
     Checkup,
@@ -84,6 +85,7 @@ pub(crate) struct World {
     pub(crate) seats: Vec<Seat>,
     pub(crate) network: Network,
     pub(crate) oracle: Oracle,
+    pub(crate) etiquette: Etiquette,
     pub(crate) atlas: Atlas,
     pub(crate) nemesis: Nemesis,
     pub(crate) coverage: Coverage,
@@ -130,6 +132,11 @@ impl World {
             seats: seats.collect(),
             network: Network::new(nodes, swarm.network),
             oracle: Oracle::new(nodes),
+            etiquette: Etiquette::new(
+                nodes,
+                Duration::from_nanos(swarm.election_ns),
+                swarm.pre_vote,
+            ),
             atlas: Atlas::new(swarm.class, nodes),
             nemesis: Nemesis::default(),
             coverage: Coverage::default(),
@@ -223,8 +230,8 @@ impl World {
             Event::Client { client, at } => self.client(client, at),
             Event::Ask { client, ticket, seat } => self.ask(client, ticket, seat),
             Event::GiveUp { client, operation } => self.give_up(client, operation),
-            Event::SendKept => {
-                if let Some((at, packet)) = self.network.send_kept(self.now, &self.choices) {
+            Event::SendKept { to } => {
+                if let Some((at, packet)) = self.network.send_kept(self.now, to, &self.choices) {
                     self.announce(&packet);
                     self.push(at, Event::Arrive(packet));
                 }
@@ -274,6 +281,7 @@ impl World {
         for message in messages {
             let leader = self.seats[place(message.to)].process().map(|other| other.raft.state());
             self.oracle.leaves(&message, leader)?;
+            self.etiquette.leaves(&message)?;
             self.post(seat, &message);
             if self.effect(seat) {
                 return Ok(false);
@@ -310,7 +318,7 @@ impl World {
 
     fn tell_sent(&mut self, message: &Message, sent: &network::Sent) {
         let (from, to, text) = (message.from.node, message.to, notation::message(message));
-        let is_heartbeat = is_heartbeat(message);
+        let is_heartbeat = network::is_heartbeat(message);
         if let Some(why) = sent.vanished {
             let (packet, text) = (sent.number, text.clone());
             self.tell(|| What::Sent { packet, from, to, text, is_heartbeat });
@@ -332,7 +340,7 @@ impl World {
         let (from, to, number) = (packet.from.node, packet.to, packet.number);
         let Some(message) = network::open(packet) else { return };
         let text = format!("{} (again)", notation::message(&message));
-        let is_heartbeat = is_heartbeat(&message);
+        let is_heartbeat = network::is_heartbeat(&message);
         self.tell(|| What::Sent { packet: number, from, to, text, is_heartbeat });
     }
 
@@ -352,8 +360,16 @@ impl World {
         }
         let to = packet.to;
         self.tell(|| What::Arrived { packet: number, to });
-        let message = message.expect("it was opened above");
-        self.with_raft(seat, |raft, now| raft.handle_message(now, message))
+        self.deliver(seat, message.expect("it was opened above"))
+    }
+
+    fn deliver(&mut self, seat: usize, message: Message) -> Check {
+        let now = self.seats[seat].clock.at(self.now);
+        let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
+        let before = self.etiquette.before(message.to, process.raft.state(), now);
+        process.raft.handle_message(now, message.clone());
+        self.etiquette.after(&message, before, process.raft.state(), now)?;
+        self.touched(seat)
     }
 
     // For people.
@@ -436,28 +452,10 @@ impl Event {
             | Self::Resume { .. }
             | Self::Client { .. }
             | Self::GiveUp { .. }
-            | Self::SendKept
+            | Self::SendKept { .. }
             | Self::Strike
             | Self::Mend(_)
             | Self::Checkup => None,
         }
-    }
-}
-
-fn is_heartbeat(message: &Message) -> bool {
-    match &message.body {
-        raft_core::Body::AppendEntries(request) => request.slice.is_empty(),
-        raft_core::Body::AppendEntriesResponse(_) => true,
-        raft_core::Body::PreVote(_)
-        | raft_core::Body::PreVoteResponse(_)
-        | raft_core::Body::RequestVote(_)
-        | raft_core::Body::RequestVoteResponse(_)
-        | raft_core::Body::InstallSnapshot(_)
-        | raft_core::Body::InstallSnapshotResponse(_)
-        | raft_core::Body::ReadIndex(_)
-        | raft_core::Body::ReadIndexResponse(_)
-        | raft_core::Body::Propose(_)
-        | raft_core::Body::ProposeResponse(_)
-        | raft_core::Body::TimeoutNow => false,
     }
 }

@@ -187,6 +187,7 @@ impl World {
                 let accepted = process.raft.read(now, ticket).is_ok();
                 if accepted {
                     process.queries.insert(ticket, input);
+                    self.oracle.asks(ticket);
                 }
                 accepted
             }
@@ -200,7 +201,7 @@ impl World {
             let process = self.seats[seat].process_mut().expect("it listens");
             process.open.insert(ticket);
         } else {
-            self.oracle.denied(ticket)?;
+            self.oracle.denied(node, ticket)?;
             self.try_again(client)?;
         }
         self.touched(seat)

@@ -124,13 +124,23 @@ impl World {
             self.set_timer(seat);
             return Ok(());
         }
-        self.with_raft(seat, RaftNode::handle_timeout)
+        let id = self.seats[seat].id;
+        let process = self.seats[seat].process_mut().expect("it was looked at above");
+        let before = process.raft.status().role;
+        process.raft.handle_timeout(now);
+        let after = process.raft.status().role;
+        if before == RoleName::Follower && after != before {
+            self.etiquette.campaigns(id, now)?;
+        }
+        self.touched(seat)
     }
 
     pub(super) fn unreachable(&mut self, seat: usize, life: u64, peer: NodeId) -> Check {
         if self.seats[seat].life != life {
             return Ok(());
         }
+        let machine = &self.seats[seat];
+        self.etiquette.alarm(machine.id, machine.clock.at(self.now));
         self.with_raft(seat, |raft, now| raft.handle_unreachable(now, peer))
     }
 
@@ -157,6 +167,7 @@ impl World {
             process.raft.handle_unsent(now, &tickets);
         } else {
             process.raft.handle_unreachable(now, to);
+            self.etiquette.alarm(message.from.node, now);
         }
     }
 
@@ -405,7 +416,7 @@ impl World {
             Notice::ReadReady { ticket, index } => self.may_read(seat, ticket, index),
             Notice::ReadFailed { ticket, error: _ } => self.refused(seat, ticket),
             Notice::Refused { ticket, .. } => {
-                self.oracle.denied(ticket)?;
+                self.oracle.denied(node, ticket)?;
                 self.refused(seat, ticket)
             }
             Notice::Dropped { ticket } => self.dropped(seat, ticket),
@@ -433,6 +444,7 @@ impl World {
             return Err(Failure::of("answers", node, text));
         };
         process.application_queue.push_back(ApplicationJob::Read { index, ticket, query });
+        self.oracle.may_read(node, ticket, index)?;
         self.begin_application(seat)
     }
 

@@ -234,6 +234,9 @@ impl World {
             if process.raft.waiting_proposals() > process.forgotten.len() {
                 return Some(format!("proposals wait on {}", machine.id));
             }
+            if let Some(ticket) = process.queries.keys().next() {
+                return Some(format!("read t{ticket} never came back on {}", machine.id));
+            }
             if let Some(ticket) = process.open.difference(&process.forgotten).next() {
                 return Some(format!("t{ticket} never came back on {}", machine.id));
             }

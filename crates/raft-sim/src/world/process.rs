@@ -12,6 +12,7 @@ use raft_storage::{Applier, FileStorage, IdentifyError, Storage, identify};
 use super::lanes::GROUP;
 use super::{Event, World};
 use crate::choice::Site;
+use crate::coverage::Fault;
 use crate::disk::Crash;
 use crate::oracle::{Check, Failure};
 use crate::seat::{DiskWork, Process, Recovering, Stage};
@@ -147,6 +148,12 @@ impl World {
         machine.role = process.raft.status().role;
         machine.stage = Stage::Up(Box::new(process));
         self.tell_process(seat, ProcessState::Up, "takes part");
+        // What was sent to the process before may reach this one.
+        let knows_late = self.swarm.faults.contains(&Fault::Late) && self.liveness.is_none();
+        if knows_late && self.choices.chance(Site::Keep, 400_000) {
+            let at = self.now + self.choices.spread(Site::Nemesis, MILLIS, 500 * MILLIS);
+            self.push(at, Event::SendKept { to: Some(node) });
+        }
         self.touched(seat)
     }
 
@@ -180,6 +187,7 @@ impl World {
                 machine.under_way.extend(facts.iter().cloned());
             }
             self.oracle.ended(id);
+            self.etiquette.forget(id);
             let open = process.open.iter().copied().collect();
             drop(process);
             self.orphaned(open);
@@ -241,6 +249,7 @@ impl World {
         drop(storage);
         let done = machine.disk.job_end().max(self.now);
         self.oracle.ended(id);
+        self.etiquette.forget(id);
         self.orphaned(open);
         self.tell_process(seat, ProcessState::Down, "was asked to stop and closes its disk");
         self.push(done, Event::Stopped { seat, life });
