@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use raft_core::{GroupId, Identity, Incarnation, Peer, RaftConfig, RaftNode, StateMachine, Time};
+use raft_core::{GroupId, Incarnation, RaftConfig, RaftNode, StateMachine, Time};
 use raft_net::{Inbox, InboxLimits, Transport};
-use raft_storage::{Applier, Storage};
+use raft_storage::{Applier, Storage, identify};
 use tokio::sync::{oneshot, watch};
 
 use crate::admission::Admission;
@@ -98,7 +98,10 @@ impl Builder {
         let applier = self.applier.ok_or(StartError::Missing("state machine"))?;
         let transport = self.transport.ok_or(StartError::Missing("transport"))?;
         self.config.validate().map_err(StartError::Config)?;
-        let identity = identify(&mut *storage, &self.config)?;
+        let incarnation = u128::from(random_u64()?) << 64 | u128::from(random_u64()?);
+        let incarnation = Incarnation::new(incarnation);
+        let (cluster, node) = (self.config.cluster, self.config.node_id());
+        let identity = identify(&mut *storage, cluster, node, incarnation)?;
         let restored = storage.restore(GroupId::ZERO).map_err(StartError::Storage)?;
         let config = self.config.with_seed(random_u64()?);
         let retry_interval = config.heartbeat_interval;
@@ -198,21 +201,6 @@ impl Host {
     pub async fn run(self) -> Result<(), Halted> {
         self.result.await.unwrap_or(Err(Halted::Panicked("host")))
     }
-}
-
-/// Gives a blank disk its identity, and compares that of any other.
-fn identify(storage: &mut dyn Storage, config: &RaftConfig) -> Result<Identity, StartError> {
-    let (node, cluster) = (config.node_id(), config.cluster);
-    if let Some(disk) = storage.identity() {
-        if disk.cluster != cluster || disk.peer.node != node {
-            return Err(StartError::ForeignDisk { disk, node, cluster });
-        }
-        return Ok(disk);
-    }
-    let number = u128::from(random_u64()?) << 64 | u128::from(random_u64()?);
-    let identity = Identity { cluster, peer: Peer { node, incarnation: Incarnation::new(number) } };
-    storage.initialize(identity).map_err(StartError::Storage)?;
-    Ok(identity)
 }
 
 fn random_u64() -> Result<u64, StartError> {

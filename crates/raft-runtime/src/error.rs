@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use raft_core::{ConfigError, Halt, Identity, NodeId, Outcome};
 use raft_net::NetError;
-use raft_storage::StorageError;
+use raft_storage::{IdentifyError, StorageError};
 
 /// A proposal ended without an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -147,6 +147,17 @@ pub enum StartError {
     Transport(NetError),
     /// The operating system gave no randomness or no thread.
     System(String),
+}
+
+impl From<IdentifyError> for StartError {
+    fn from(error: IdentifyError) -> Self {
+        match error {
+            IdentifyError::Foreign { disk, node, cluster } => {
+                Self::ForeignDisk { disk, node, cluster }
+            }
+            IdentifyError::Storage(error) => Self::Storage(error),
+        }
+    }
 }
 
 impl fmt::Display for StartError {

@@ -18,8 +18,9 @@ use crate::model::Model;
 use crate::report::Report;
 use crate::runner::{self, Summary};
 use crate::swarm::Fixed;
+use crate::trace::{Trace, TraceEvent, What};
 use crate::workload::Workload;
-use crate::world::{Ingredients, Judge, Search};
+use crate::world::{Ingredients, Judge, Search, World};
 
 /// Events of a storm unless told otherwise.
 pub const EVENTS: u64 = 10_000;
@@ -52,12 +53,22 @@ impl Config {
     ///
     /// If one of the numbers is none: a typing error must not pass for a passing test.
     pub fn from_env() -> Self {
+        Self::from_env_or(Self::default().seeds)
+    }
+
+    /// So many seeds, and for the rest the default; changed by the environment as by
+    /// [`from_env`](Self::from_env). A test says here how long it may take.
+    ///
+    /// # Panics
+    ///
+    /// As [`from_env`](Self::from_env).
+    pub fn from_env_or(seeds: u64) -> Self {
         let number = |name: &str| {
             let text = env::var(name).ok()?;
             let parsed = text.parse::<u64>();
             Some(parsed.unwrap_or_else(|_| panic!("{name}={text}: a number is expected")))
         };
-        let mut config = Self::default();
+        let mut config = Self { seeds, ..Self::default() };
         config.seeds = number("RAFT_SIM_SEEDS").unwrap_or(config.seeds);
         config.start = number("RAFT_SIM_START").unwrap_or(config.start);
         if let Some(seed) = number("RAFT_SIM_SEED") {
@@ -188,7 +199,8 @@ pub fn replay<M: StateMachine>(plan: &Plan<M>, seed: u64, command: &str) -> Repo
     runner::report(&plan.ingredients(), seed, &Choices::random(seed), command)
 }
 
-/// Runs seeds, each twice, and panics with a story about the first that fails.
+/// Runs seeds, each twice, and panics with a story about the first that fails. The summary of those
+/// that pass can be shown.
 ///
 /// ```
 /// use raft_core::InMemoryStateMachine;
@@ -196,33 +208,110 @@ pub fn replay<M: StateMachine>(plan: &Plan<M>, seed: u64, command: &str) -> Repo
 /// use raft_sim::{Config, Plan, Registers, check};
 ///
 /// let plan = Plan::new(InMemoryStateMachine::new, Registers::default()).model(MapModel);
-/// check(&Config { seeds: 3, ..Config::from_env() }, &plan);
+/// let summary = check(&Config::from_env_or(3), &plan);
+/// assert!(summary.to_string().starts_with("3 seeds pass: "));
 /// ```
 ///
 /// # Panics
 ///
 /// If a seed fails. The text says what was expected and what was seen, shows the last events, and
 /// how to run this seed alone.
-pub fn check<M: StateMachine>(config: &Config, plan: &Plan<M>) {
+#[track_caller]
+pub fn check<M: StateMachine>(config: &Config, plan: &Plan<M>) -> Summary {
     let summary = run(config, plan, &|_| {});
     if let Some(text) = complain(config, plan, &summary) {
         panic!("{text}");
+    }
+    summary
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let failing = self.failures.len();
+        match (failing, self.nondeterministic.len()) {
+            (0, 0) => write!(f, "{} seeds pass", self.seeds)?,
+            (_, 0) => write!(f, "{failing} of {} seeds fail", self.seeds)?,
+            (_, two) => {
+                write!(f, "of {} seeds {two} go two ways and {failing} fail", self.seeds)?;
+            }
+        }
+        let Self { events, committed, simulated_ns, .. } = self;
+        let seconds = simulated_ns / 1_000_000_000;
+        write!(f, ": {events} events, {committed} entries committed, {seconds} s of virtual time")
     }
 }
 
 /// What is wrong, if anything is.
 fn complain<M: StateMachine>(config: &Config, plan: &Plan<M>, summary: &Summary) -> Option<String> {
-    if let Some(seed) = summary.nondeterministic.first() {
-        return Some(format!(
-            "seed {seed} ran twice and went two ways: something in it depends on time, on addresses \
-             or on the order of a hash map"
-        ));
-    }
-    let (seed, _) = summary.failures.first()?;
-    let report = replay(plan, *seed, &format!("RAFT_SIM_SEED={seed} cargo test"));
+    let report = if let Some(seed) = summary.nondeterministic.first() {
+        two_ways(plan, *seed, summary)
+    } else {
+        let (seed, _) = summary.failures.first()?;
+        replay(plan, *seed, &command(*seed))
+    };
     if let Some(path) = &config.html {
         fs::write(path, html::page(&report))
             .unwrap_or_else(|error| panic!("{}: cannot be written: {error}", path.display()));
     }
-    Some(format!("{} of {} seeds fail\n{report}", summary.failures.len(), summary.seeds))
+    Some(format!("{summary}\n\n{report}"))
 }
+
+/// How the process at hand runs one seed alone: as it was started, or as a test of this name.
+fn command(seed: u64) -> String {
+    let command = match std::thread::current().name() {
+        Some(name) if name != "main" => format!("cargo test {name}"),
+        Some(_) | None => env::args().collect::<Vec<_>>().join(" "),
+    };
+    format!("RAFT_SIM_SEED={seed} {command}")
+}
+
+/// Tells of a seed that went two ways, up to where they part.
+fn two_ways<M: StateMachine>(plan: &Plan<M>, seed: u64, summary: &Summary) -> Report {
+    let run = || {
+        let mut world = World::new(Choices::random(seed), plan.ingredients()).traced();
+        runner::run(&mut world);
+        (world.trace.take().unwrap_or_default(), world.swarm.describe())
+    };
+    let ((first, world), (mut second, _)) = (run(), run());
+    let (events, others) = (&first.events, &mut second.events);
+    let same = events.iter().zip(others.iter()).take_while(|(one, other)| one == other).count();
+    let mut statement = format!(
+        "seed {seed} ran twice and went two ways: something in it depends on time, on addresses, on \
+         the order of a hash map, or on something outside of the state machine"
+    );
+    if let Some((_, failure)) = summary.failures.iter().find(|(failing, _)| *failing == seed) {
+        statement += &format!("; one of them ended with {failure}");
+    }
+    let mut told = others.split_off(others.len().min(same));
+    told.truncate(DIFFERENT_TOLD);
+    let (at, step) = told.first().map_or((0, 0), |event| (event.at, event.step));
+    let part = |text: &str| TraceEvent { at, step, what: What::Part { text: text.to_owned() } };
+    let mut trace = Trace { nodes: first.nodes, events: events[..same].to_vec() };
+    if events.len() == same && told.is_empty() {
+        trace.events.push(part("no event differs, only states do"));
+    } else {
+        trace.events.push(part("the first time"));
+        trace.events.extend(events[same..].iter().take(DIFFERENT_TOLD).cloned());
+        trace.events.push(part("the second time"));
+        trace.events.extend(told);
+    }
+    Report {
+        seed,
+        command: command(seed),
+        mutant: None,
+        oracle: "determinism".to_owned(),
+        statement,
+        at,
+        step,
+        world,
+        choices: Vec::new(),
+        choices_before: 0,
+        trace,
+        disks: Vec::new(),
+        history: Vec::new(),
+        known_bugs: Vec::new(),
+    }
+}
+
+/// Events told of each of two runs from where they part.
+const DIFFERENT_TOLD: usize = 5;

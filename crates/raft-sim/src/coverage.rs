@@ -44,6 +44,8 @@ named! {
         Pause = "pause and burst",
         /// A process is asked to stop, and started again.
         CleanStop = "clean stop",
+        /// An operator asks a node to campaign.
+        Campaign = "asked to campaign",
         /// A disk is replaced by a blank one.
         Wipe = "wiped disk",
         /// Two machines get each other's disk.

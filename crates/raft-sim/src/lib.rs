@@ -61,9 +61,12 @@ mod world;
 
 pub use self::atlas::Class;
 pub use self::check::{Config, EVENTS, Plan, check, hunt, replay, run};
+pub use self::choice::{Choices, Site};
 pub use self::network::NetworkProfile;
 pub use self::oracle::Failure;
 pub use self::runner::Summary;
 pub use self::script::{Script, ScriptError};
 pub use self::swarm::{Fixed, Swarm};
 pub use self::workload::{Registers, Request, Workload};
+/// What commands, queries and answers are made of.
+pub use bytes::Bytes;

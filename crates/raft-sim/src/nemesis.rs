@@ -6,7 +6,7 @@
 //!
 //! Read next: `world/process.rs`, where most of it is carried out.
 
-use raft_core::NodeId;
+use raft_core::{NodeId, Role};
 
 use crate::atlas::Class;
 use crate::choice::Site;
@@ -14,7 +14,7 @@ use crate::clock::TRUE_RATE;
 use crate::coverage::{Fault, Phase};
 use crate::disk::{CallFault, Crash, DamageKind};
 use crate::network::Burst;
-use crate::oracle::Check;
+use crate::oracle::{Check, Failure};
 use crate::trace::What;
 use crate::world::{Event, World};
 
@@ -95,6 +95,9 @@ impl World {
         if self.seats[seat].is_out || !self.carry_out(fault, seat) {
             return Ok(());
         }
+        if fault == Fault::Campaign {
+            self.campaign(seat)?;
+        }
         // Faults that happen to single messages are counted where they do.
         if !matches!(
             fault,
@@ -131,6 +134,7 @@ impl World {
                 can
             }
             Fault::CleanStop => !self.seats[seat].is_paused() && self.stop(seat),
+            Fault::Campaign => self.seats[seat].process().is_some(),
             Fault::Wipe => self.wipe(seat),
             Fault::Swap => self.swap(seat),
             Fault::ClockRate | Fault::ClockJump => self.break_clock(fault, seat),
@@ -242,6 +246,20 @@ impl World {
             process.timer = None;
         }
         self.set_timer(seat);
+    }
+
+    /// An operator asks a node to campaign: a leader goes on leading.
+    fn campaign(&mut self, seat: usize) -> Check {
+        let machine = &mut self.seats[seat];
+        let (id, now) = (machine.id, machine.clock.at(self.now));
+        let Some(process) = machine.process_mut() else { return Ok(()) };
+        let led = matches!(process.raft.state().role(), Role::Leader(_));
+        process.raft.campaign(now);
+        if led && !matches!(process.raft.state().role(), Role::Leader(_)) {
+            let text = format!("{id} led, was asked to campaign, and leads no more");
+            return Err(Failure::of("leadership", id, text));
+        }
+        self.touched(seat)
     }
 
     // Links.

@@ -141,6 +141,12 @@ impl Oracle {
         self.applied[place(node)] = Index::ZERO;
     }
 
+    /// Whether the disk of a node holds its present term and vote.
+    pub(crate) fn knows_hard_state(&self, node: NodeId, state: &RaftState) -> bool {
+        let hard = self.images[place(node)].hard;
+        (hard.term, hard.voted_for) == (state.current_term(), state.voted_for())
+    }
+
     // Entries and disks.
 
     /// Log Matching, by induction: an id names one payload and one entry before it.

@@ -366,10 +366,19 @@ impl World {
     fn deliver(&mut self, seat: usize, message: Message) -> Check {
         let now = self.seats[seat].clock.at(self.now);
         let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
-        let before = self.etiquette.before(message.to, process.raft.state(), now);
-        process.raft.handle_message(now, message.clone());
-        self.etiquette.after(&message, before, process.raft.state(), now)?;
-        self.touched(seat)
+        let raft = &mut process.raft;
+        let node = message.to;
+        let before = self.etiquette.before(node, raft.state(), now);
+        raft.handle_message(now, message.clone());
+        let is_durable = self.oracle.knows_hard_state(node, raft.state());
+        self.etiquette.after(&message, before, (raft.state(), is_durable), now)?;
+        self.etiquette.is_due(node, before, raft, now)?;
+        let life = self.seats[seat].life;
+        self.touched(seat)?;
+        if self.swarm.pump_ns == 0 && self.seats[seat].life == life {
+            self.etiquette.has_answered(node)?;
+        }
+        Ok(())
     }
 
     // For people.

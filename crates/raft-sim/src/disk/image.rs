@@ -27,6 +27,8 @@ pub(super) struct File {
     pub(super) generation: Vec<u32>,
     /// Syncs of this file that had something to do.
     pub(super) generations: u32,
+    /// It has no bytes; what is below its name goes with it.
+    is_directory: bool,
 }
 
 impl File {
@@ -138,6 +140,16 @@ impl Image {
         self.names.insert(path.into(), file);
         self.pending_names.push(NameChange::Given(path.into(), file));
         file
+    }
+
+    /// Makes a directory and those above it that are missing.
+    pub(super) fn create_directory(&mut self, path: &Path) {
+        let mut missing: Vec<&Path> = path.ancestors().collect();
+        missing.retain(|path| path.file_name().is_some() && self.find(path).is_none());
+        for path in missing.into_iter().rev() {
+            let directory = self.create(path);
+            self.files[directory].is_directory = true;
+        }
     }
 
     /// A file that is nobody's data, such as a lock: it is there at once.
@@ -326,6 +338,7 @@ impl Image {
                 change.carry_out(&mut self.durable_names);
             }
         }
+        self.lose_what_is_below();
         self.names.clone_from(&self.durable_names);
         let (mut lost, mut torn) = (0, 0);
         for file in self.names.values() {
@@ -335,6 +348,19 @@ impl Image {
             torn += fate.1;
         }
         (lost, torn)
+    }
+
+    /// What is below the name of a directory that did not survive cannot be reached.
+    fn lose_what_is_below(&mut self) {
+        let files = &self.files;
+        let gone = |path: &Path, file: usize| {
+            files[file].is_directory && !self.durable_names.contains_key(path)
+        };
+        let names = self.names.iter().filter(|(path, file)| gone(path, **file));
+        let gone: Vec<PathBuf> = names.map(|(path, _)| path.clone()).collect();
+        for directory in gone {
+            self.durable_names.retain(|path, _| !path.starts_with(&directory));
+        }
     }
 }
 

@@ -31,8 +31,11 @@ impl DiskHandle {
 }
 
 impl Disk for DiskHandle {
-    fn create_directory(&self, _: &Path) -> io::Result<()> {
-        self.call(|_| Ok(()))
+    fn create_directory(&self, path: &Path) -> io::Result<()> {
+        self.call(|state| {
+            state.image.create_directory(path);
+            Ok(())
+        })
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
@@ -51,6 +54,9 @@ impl Disk for DiskHandle {
 
     fn list(&self, directory: &Path) -> io::Result<Vec<PathBuf>> {
         self.call(|state| {
+            if state.image.find(directory).is_none() {
+                return Err(io::ErrorKind::NotFound.into());
+            }
             let names = state.image.names().map(|(path, _)| path);
             Ok(names.filter(|path| path.parent() == Some(directory)).cloned().collect())
         })

@@ -5,12 +5,14 @@
 //! * Who heard its leader, or gave its vote, less than the lower election timeout ago does not
 //!   campaign (§5.2), and adopts no term from others that do (thesis §4.2.3).
 //! * A leader is deposed by no question.
+//! * A follower that hears nothing campaigns within the upper election timeout (§5.2).
+//! * A pre-candidate that is stuck in an earlier term is told so.
 //! * Within a conversation the match index only grows (Figure 2).
 
 use std::collections::BTreeSet;
 
 use raft_core::{
-    Body, Epoch, Message, NodeId, ProgressStatus, RaftState, Role, RoleName, Term, Time,
+    Body, Epoch, Message, NodeId, ProgressStatus, RaftNode, RaftState, Role, RoleName, Term, Time,
 };
 
 use super::{Check, Failure};
@@ -36,6 +38,10 @@ struct Manners {
     /// The followers in its eyes, while it leads this term.
     progress: Vec<(NodeId, ProgressStatus)>,
     led: Term,
+    /// When it last had a reason to begin its election timeout anew.
+    began: Time,
+    /// A pre-candidate of an earlier term that it has to answer at once.
+    owes: Option<(NodeId, Epoch)>,
 }
 
 /// What a node was before a message.
@@ -60,8 +66,41 @@ impl Etiquette {
     }
 
     /// A process begins or ends.
-    pub(crate) fn forget(&mut self, node: NodeId) {
-        self.nodes[place(node)] = Manners::default();
+    pub(crate) fn forget(&mut self, node: NodeId, now: Time) {
+        self.nodes[place(node)] = Manners { began: now, ..Manners::default() };
+    }
+
+    /// A follower is due within the upper election timeout, which is twice the lower.
+    pub(crate) fn is_due(
+        &mut self,
+        node: NodeId,
+        before: Before,
+        raft: &RaftNode,
+        now: Time,
+    ) -> Check {
+        let manners = &mut self.nodes[place(node)];
+        let Role::Follower(_) = raft.state().role() else { return Ok(()) };
+        if before.role != RoleName::Follower {
+            manners.began = now;
+        }
+        let latest = manners.began.after(2 * self.timeout);
+        let deadline = raft.deadline().at;
+        if deadline <= latest {
+            return Ok(());
+        }
+        let text = format!(
+            "{node} had its last reason to wait for a leader at {}, and waits until {deadline}",
+            manners.began
+        );
+        Err(Failure::of("impatience (§5.2)", node, text))
+    }
+
+    /// Everything a node had to say at once was said.
+    pub(crate) fn has_answered(&mut self, node: NodeId) -> Check {
+        let Some((to, _)) = self.nodes[place(node)].owes.take() else { return Ok(()) };
+        let text =
+            format!("{node} does not tell {to}, which asks for pre-votes, that its term is over");
+        Err(Failure::of("pre-vote (thesis §9.6)", node, text))
     }
 
     /// A connection broke.
@@ -91,7 +130,7 @@ impl Etiquette {
         &mut self,
         message: &Message,
         before: Before,
-        state: &RaftState,
+        (state, is_durable): (&RaftState, bool),
         now: Time,
     ) -> Check {
         let node = message.to;
@@ -123,6 +162,9 @@ impl Etiquette {
             return Err(Failure::of("stickiness (thesis §4.2.3)", node, text));
         }
         self.note(message, state, now);
+        if matches!(message.body, Body::PreVote(_)) && message.term < before.term && is_durable {
+            self.nodes[place(node)].owes = Some((message.from.node, message.epoch));
+        }
         match message.body {
             Body::AppendEntriesResponse(_) => self.look_at_progress(node, state),
             Body::PreVote(_)
@@ -145,6 +187,10 @@ impl Etiquette {
         let manners = &mut self.nodes[place(message.to)];
         let (from, term) = (message.from.node, message.term);
         let is_present = term == state.current_term();
+        let may_calm = matches!(message.body, Body::AppendEntries(_) | Body::RequestVote(_));
+        if is_present && may_calm {
+            manners.began = now;
+        }
         if is_present && matches!(message.body, Body::AppendEntries(_)) {
             if state.leader() == Some(from) {
                 (manners.heard, manners.calmed) = (Some(now), Some(now));
@@ -213,8 +259,12 @@ impl Etiquette {
                 }
                 Ok(())
             }
-            Body::PreVoteResponse(_)
-            | Body::RequestVote(_)
+            Body::PreVoteResponse(_) => {
+                let manners = &mut self.nodes[place(node)];
+                manners.owes = manners.owes.filter(|owed| *owed != (message.to, message.epoch));
+                Ok(())
+            }
+            Body::RequestVote(_)
             | Body::AppendEntries(_)
             | Body::AppendEntriesResponse(_)
             | Body::InstallSnapshot(_)

@@ -126,9 +126,11 @@ impl World {
         }
         let id = self.seats[seat].id;
         let process = self.seats[seat].process_mut().expect("it was looked at above");
+        let was = self.etiquette.before(id, process.raft.state(), now);
         let before = process.raft.status().role;
         process.raft.handle_timeout(now);
         let after = process.raft.status().role;
+        self.etiquette.is_due(id, was, &process.raft, now)?;
         if before == RoleName::Follower && after != before {
             self.etiquette.campaigns(id, now)?;
         }

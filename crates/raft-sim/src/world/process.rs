@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use raft_core::{ClusterId, Incarnation, RaftNode};
+use raft_core::{ClusterId, Incarnation, RaftNode, Time};
 use raft_storage::disk::Environment;
 use raft_storage::{Applier, FileStorage, IdentifyError, Storage, identify};
 
@@ -147,6 +147,7 @@ impl World {
         machine.halted = None;
         machine.role = process.raft.status().role;
         machine.stage = Stage::Up(Box::new(process));
+        self.etiquette.forget(node, now);
         self.tell_process(seat, ProcessState::Up, "takes part");
         // What was sent to the process before may reach this one.
         let knows_late = self.swarm.faults.contains(&Fault::Late) && self.liveness.is_none();
@@ -187,7 +188,7 @@ impl World {
                 machine.under_way.extend(facts.iter().cloned());
             }
             self.oracle.ended(id);
-            self.etiquette.forget(id);
+            self.etiquette.forget(id, Time::ZERO);
             let open = process.open.iter().copied().collect();
             drop(process);
             self.orphaned(open);
@@ -249,7 +250,7 @@ impl World {
         drop(storage);
         let done = machine.disk.job_end().max(self.now);
         self.oracle.ended(id);
-        self.etiquette.forget(id);
+        self.etiquette.forget(id, Time::ZERO);
         self.orphaned(open);
         self.tell_process(seat, ProcessState::Down, "was asked to stop and closes its disk");
         self.push(done, Event::Stopped { seat, life });
