@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError};
 
+use raft_core::mutants::{Mutant, REGISTRY};
+
 use crate::check::Config;
 use crate::choice::{Choice, Choices};
 use crate::coverage::Coverage;
@@ -215,6 +217,7 @@ pub(crate) fn report(
         seed,
         command: command.to_owned(),
         mutant: None,
+        known_bugs: relatives(&oracle),
         oracle,
         statement,
         at: last.simulated_ns,
@@ -225,8 +228,36 @@ pub(crate) fn report(
         trace: world.trace.take().unwrap_or_default(),
         disks: world.disks(),
         history: world.last_operations(),
-        known_bugs: Vec::new(),
     }
+}
+
+/// Known bugs that break the same property.
+fn relatives(oracle: &str) -> Vec<String> {
+    let property = match oracle {
+        "election safety" => "ES",
+        "log matching" => "LM",
+        "leader completeness" => "LC",
+        "state machine safety" | "equal states" | "snapshots" => "SMS",
+        "commit index" | "commit rule (§5.4.2)" | "order of marks" => "CI",
+        "promises" => "MT",
+        "durable quorum" | "match index" => "QC",
+        "durability" | "disk" => "DUR",
+        "recovery" | "panic" => "REC",
+        "linearizability" | "linearizability (search)" | "read index" | "outcomes" => "LIN",
+        "exactly once" => "EO",
+        "liveness"
+        | "progress"
+        | "patience (§5.2)"
+        | "impatience (§5.2)"
+        | "leadership"
+        | "stickiness (thesis §4.2.3)"
+        | "pre-vote (thesis §9.6)"
+        | "answers" => "LIVE",
+        _ => return Vec::new(),
+    };
+    let breaks = |mutant: &&Mutant| mutant.property.split(' ').any(|code| code == property);
+    let relatives = REGISTRY.iter().filter(breaks);
+    relatives.map(|mutant| format!("{}: {}", mutant.id, mutant.bug)).collect()
 }
 
 /// The smallest list of choices found that fails in the same way.

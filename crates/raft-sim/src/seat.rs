@@ -40,6 +40,8 @@ pub(crate) struct Seat {
     pub(crate) is_out: bool,
     /// It has another machine's disk.
     pub(crate) is_swapped: bool,
+    /// The commit index as last told.
+    pub(crate) told_commit: Index,
     /// When it last ceased to lead.
     pub(crate) led_until: Option<u64>,
     pub(crate) role: RoleName,
@@ -119,6 +121,7 @@ impl Seat {
             excused: 0,
             is_out: false,
             is_swapped: false,
+            told_commit: Index::ZERO,
             led_until: None,
             role: RoleName::Follower,
         }

@@ -1,14 +1,15 @@
-//! `raft-sim coverage`: which fault was met in which phase.
+//! `raft-sim coverage`: which fault was met in which phase, and which rare branches were taken.
 
 use std::process::ExitCode;
 
 use clap::Args;
+use raft_core::marks::{self, REGISTRY};
 use raft_sim::coverage::{Fault, Phase};
 use raft_sim::run;
 use serde_json::{Map, Value, json};
 
 use crate::progress::Progress;
-use crate::{Seeds, Worlds};
+use crate::{Seeds, Worlds, test_build};
 
 /// Arguments of `coverage`.
 #[derive(Debug, Args)]
@@ -24,11 +25,17 @@ pub(crate) struct Coverage {
 
 impl Coverage {
     pub(crate) fn carry_out(&self) -> ExitCode {
+        // Only the build for tests counts marks.
+        if !test_build::IS_ONE {
+            return test_build::run_again();
+        }
         let config = self.seeds.config();
         let progress = Progress::new(config.seeds);
         let summary = run(&config, &self.worlds.plan(), &|summary| progress.say(summary));
         let coverage = &summary.coverage;
         let missing = coverage.missing();
+        let unmarked = REGISTRY.iter().filter(|mark| count(mark.name) == 0);
+        let unmarked: Vec<&str> = unmarked.map(|mark| mark.name).collect();
         if self.json {
             let cells = Fault::ALL.iter().map(|fault| {
                 let row = Phase::ALL
@@ -42,7 +49,11 @@ impl Coverage {
                     "seeds": summary.seeds,
                     "failures": summary.failures.len(),
                     "cells": Value::Object(cells.collect::<Map<_, _>>()),
-                    "missing": missing.iter().map(|(fault, phase)| {
+                    "marks": REGISTRY.iter().map(|mark| {
+                    (mark.name.to_owned(), json!(count(mark.name)))
+                }).collect::<Map<_, _>>(),
+                "unmarked": unmarked,
+                "missing": missing.iter().map(|(fault, phase)| {
                         json!([fault.name(), phase.name()])
                     }).collect::<Vec<_>>(),
                 })
@@ -52,7 +63,26 @@ impl Coverage {
             for (fault, phase) in &missing {
                 println!("never: {fault} in phase {phase}");
             }
+            for mark in REGISTRY {
+                println!("{:>12}  {:<26} {}", count(mark.name), mark.name, mark.meaning);
+            }
+            for name in &unmarked {
+                println!("never: mark {name}");
+            }
         }
         ExitCode::SUCCESS
     }
+}
+
+/// How often a mark was passed.
+#[cfg(raft_mutants)]
+fn count(name: &str) -> u64 {
+    marks::count(marks::number(name))
+}
+
+/// An ordinary build does not count, and does not come so far.
+#[cfg(not(raft_mutants))]
+const fn count(name: &str) -> u64 {
+    let _ = marks::number(name);
+    0
 }

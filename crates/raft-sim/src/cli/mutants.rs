@@ -46,14 +46,28 @@ struct Hunt {
 
 /// Switches a known bug on, or all off. `false` if there is no such bug.
 #[cfg(raft_mutants)]
-pub(crate) fn select(id: Option<&str>) -> bool {
+fn select(id: Option<&str>) -> bool {
     raft_core::mutants::select(id)
 }
 
 /// An ordinary build has none.
 #[cfg(not(raft_mutants))]
-pub(crate) fn select(id: Option<&str>) -> bool {
+fn select(id: Option<&str>) -> bool {
     id.is_none()
+}
+
+/// Puts a known bug into the code, if one is wanted. `Some` when that was done by another build, or
+/// cannot be done.
+pub(crate) fn prepare(id: Option<&str>) -> Option<ExitCode> {
+    let id = id?;
+    if !test_build::IS_ONE {
+        return Some(test_build::run_again());
+    }
+    if select(Some(id)) {
+        return None;
+    }
+    eprintln!("--mutant {id}: there is no such known bug; `raft-sim mutants --list` shows them");
+    Some(ExitCode::FAILURE)
 }
 
 impl Mutants {

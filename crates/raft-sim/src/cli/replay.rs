@@ -8,7 +8,7 @@ use clap::Args;
 use raft_sim::{html, replay};
 
 use crate::run::command;
-use crate::{Worlds, mutants, test_build};
+use crate::{Worlds, mutants};
 
 /// Arguments of `replay`.
 #[derive(Debug, Args)]
@@ -30,17 +30,10 @@ pub(crate) struct Replay {
 
 impl Replay {
     pub(crate) fn carry_out(&self) -> ExitCode {
-        let mut command = command(self.seed, &self.worlds);
-        if let Some(id) = &self.mutant {
-            if !test_build::IS_ONE {
-                return test_build::run_again();
-            }
-            if !mutants::select(Some(id)) {
-                eprintln!("--mutant {id}: there is no such known bug; `raft-sim mutants --list`");
-                return ExitCode::FAILURE;
-            }
-            command += &format!(" --mutant {id}");
+        if let Some(code) = mutants::prepare(self.mutant.as_deref()) {
+            return code;
         }
+        let command = command(self.seed, &self.worlds, self.mutant.as_deref());
         let mut report = replay(&self.worlds.plan(), self.seed, &command);
         report.mutant.clone_from(&self.mutant);
         println!("{}", report.story(self.last));

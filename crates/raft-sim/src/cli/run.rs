@@ -9,7 +9,7 @@ use raft_sim::{Summary, html, replay, run};
 use serde_json::json;
 
 use crate::progress::{Progress, seconds};
-use crate::{Seeds, Worlds};
+use crate::{Seeds, Worlds, mutants};
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
@@ -24,19 +24,26 @@ pub(crate) struct Run {
     /// Writes a picture of the first failing seed to this file.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Puts this known bug into the code first: then seeds have to fail.
+    #[arg(long, value_name = "ID")]
+    mutant: Option<String>,
 }
 
 impl Run {
     pub(crate) fn carry_out(&self) -> ExitCode {
+        if let Some(code) = mutants::prepare(self.mutant.as_deref()) {
+            return code;
+        }
         let (config, plan) = (self.seeds.config(), self.worlds.plan());
         let progress = Progress::new(config.seeds);
         let summary = run(&config, &plan, &|summary| progress.say(summary));
         let wall = progress.elapsed().as_secs_f64();
         let speedup = speedup(&summary, wall, config.threads);
         if let Some((seed, failure)) = summary.failures.first() {
-            let command = command(*seed, &self.worlds);
+            let command = command(*seed, &self.worlds, self.mutant.as_deref());
             eprintln!("seed {seed} fails: {failure}; shrinking it …");
-            let report = replay(&plan, *seed, &command);
+            let mut report = replay(&plan, *seed, &command);
+            report.mutant.clone_from(&self.mutant);
             eprintln!("{report}");
             if let Some(path) = &self.html
                 && let Err(error) = fs::write(path, html::page(&report))
@@ -67,8 +74,9 @@ impl Run {
 }
 
 /// What replays a seed.
-pub(crate) fn command(seed: u64, worlds: &Worlds) -> String {
-    format!("cargo run --release -p raft-sim -- replay {seed}{}", worlds.words())
+pub(crate) fn command(seed: u64, worlds: &Worlds, mutant: Option<&str>) -> String {
+    let mutant = mutant.map_or_else(String::new, |id| format!(" --mutant {id}"));
+    format!("cargo run --release -p raft-sim -- replay {seed}{}{mutant}", worlds.words())
 }
 
 /// Virtual time that was executed (each seed twice) by the time of the cores that did it.

@@ -454,11 +454,13 @@ impl World {
         if self.trace.is_none() {
             return;
         }
-        let machine = &self.seats[seat];
-        let (node, Some(process)) = (machine.id, machine.process()) else { return };
+        let machine = &mut self.seats[seat];
+        let (node, told) = (machine.id, machine.told_commit);
+        let Some(process) = machine.process() else { return };
         let state = process.raft.state();
         let index = state.commit_index();
-        let Some(term) = state.log().term_at(index) else { return };
+        let Some(term) = state.log().term_at(index).filter(|_| index != told) else { return };
+        machine.told_commit = index;
         self.tell(|| What::Committed { node, upto: EntryId::new(term, index) });
     }
 }

@@ -145,6 +145,7 @@ impl World {
         let machine = &mut self.seats[seat];
         machine.is_initialized = true;
         machine.halted = None;
+        machine.told_commit = raft_core::Index::ZERO;
         machine.role = process.raft.status().role;
         machine.stage = Stage::Up(Box::new(process));
         self.etiquette.forget(node, now);
