@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use raft_core::{GroupId, Incarnation, RaftConfig, RaftNode, StateMachine, Time};
+use raft_core::{GroupId, Identity, Incarnation, RaftConfig, RaftNode, StateMachine, Time};
 use raft_net::{Inbox, InboxLimits, Transport};
-use raft_storage::{Applier, Storage, identify};
+use raft_storage::{Applier, Storage};
 use tokio::sync::{oneshot, watch};
 
 use crate::admission::Admission;
@@ -98,10 +98,7 @@ impl Builder {
         let applier = self.applier.ok_or(StartError::Missing("state machine"))?;
         let transport = self.transport.ok_or(StartError::Missing("transport"))?;
         self.config.validate().map_err(StartError::Config)?;
-        let incarnation = u128::from(random_u64()?) << 64 | u128::from(random_u64()?);
-        let incarnation = Incarnation::new(incarnation);
-        let (cluster, node) = (self.config.cluster, self.config.node_id());
-        let identity = identify(&mut *storage, cluster, node, incarnation)?;
+        let identity = identify(&mut *storage, &self.config)?;
         let restored = storage.restore(GroupId::ZERO).map_err(StartError::Storage)?;
         let config = self.config.with_seed(random_u64()?);
         let retry_interval = config.heartbeat_interval;
@@ -201,6 +198,13 @@ impl Host {
     pub async fn run(self) -> Result<(), Halted> {
         self.result.await.unwrap_or(Err(Halted::Panicked("host")))
     }
+}
+
+/// Asks whose disk it is; a blank one gets a new incarnation.
+fn identify(storage: &mut dyn Storage, config: &RaftConfig) -> Result<Identity, StartError> {
+    let number = u128::from(random_u64()?) << 64 | u128::from(random_u64()?);
+    let incarnation = Incarnation::new(number);
+    Ok(raft_storage::identify(storage, config.cluster, config.node_id(), incarnation)?)
 }
 
 fn random_u64() -> Result<u64, StartError> {

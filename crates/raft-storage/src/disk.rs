@@ -94,8 +94,8 @@ pub struct Environment {
     pub random: Box<dyn FnMut() -> io::Result<u128> + Send>,
     /// Nanoseconds since 1970 for people who look at a file; decides nothing.
     pub unix_ns: Box<dyn Fn() -> u64 + Send>,
-    /// Another number after each start of the operating system, and after nothing less: recovery
-    /// takes an equal one as proof that no write was lost. Zero if unknown.
+    /// Another number after each start of the operating system, and after nothing less; zero if
+    /// unknown. `SUPER` keeps it for people who look at it; decides nothing.
     pub boot_id: u128,
     /// The process id, for the lock file.
     pub process: u32,

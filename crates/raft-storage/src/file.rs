@@ -192,9 +192,9 @@ impl FileStorage {
             }
             Err(error) => return Err(StorageError::io("open", path, error)),
         };
+        let file = settle_super(disk.as_ref(), &self.root, file)?;
         let facts = Super::read(file.as_ref(), &path)?;
-        let boot_id = environment.as_ref().map_or(0, |environment| environment.boot_id);
-        let recovered = recover(disk.as_ref(), &wal, &facts, boot_id)?;
+        let recovered = recover(disk.as_ref(), &wal, &facts)?;
         let stats = StorageStats {
             segments: recovered.segments.len() as u64,
             torn_tails: u64::from(recovered.report.torn.is_some()),
@@ -236,6 +236,7 @@ impl FileStorage {
         let (new, path) = (self.root.join("SUPER.new"), self.root.join("SUPER"));
         let io = StorageError::io;
         disk.create_directory(&directory).map_err(|error| io("create", &directory, error))?;
+        sync_directories(disk.as_ref(), &self.root)?;
         let facts = Super::blank(identity);
         let mut file =
             disk.open(&new, OpenMode::Create).map_err(|error| io("create", &new, error))?;
@@ -494,6 +495,42 @@ fn encode_base(
     log.compact(snapshot.clone())?;
     out.fact(Kind::Purge, group, (base.term.get(), base.index.get(), 0));
     Ok(())
+}
+
+/// Makes durable what a dead process may have left of `SUPER` in memory only: its name, and copies
+/// it did not sync. An update over copies that are not durable could tear all four.
+fn settle_super(
+    disk: &dyn Disk,
+    root: &Path,
+    mut file: Box<dyn DiskFile>,
+) -> Result<Box<dyn DiskFile>, StorageError> {
+    let path = || root.join("SUPER");
+    file.sync_data().map_err(|error| StorageError::io("sync", path(), error))?;
+    file.drop_cache().map_err(|error| StorageError::io("drop from cache", path(), error))?;
+    disk.sync_directory(root).map_err(|error| StorageError::io("sync", root, error))?;
+    Ok(file)
+}
+
+/// Makes the names of the WAL directory, the data directory and those above it durable: we may have
+/// made them. Done before there is a `SUPER`, so that whoever finds one finds them too.
+fn sync_directories(disk: &dyn Disk, root: &Path) -> Result<(), StorageError> {
+    for directory in root.ancestors() {
+        let here = directory.as_os_str().is_empty();
+        let directory = if here { Path::new(".") } else { directory };
+        match disk.sync_directory(directory) {
+            Ok(()) => {}
+            // Where we may not look, or where nothing is ever written, we made no directory.
+            Err(error) if is_not_ours(error.kind()) => {}
+            Err(error) => return Err(StorageError::io("sync", directory, error)),
+        }
+    }
+    Ok(())
+}
+
+/// What the sync of a directory says that is closed to us, or on a file system without syncs.
+fn is_not_ours(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{InvalidInput, PermissionDenied, ReadOnlyFilesystem, Unsupported};
+    matches!(kind, InvalidInput | PermissionDenied | ReadOnlyFilesystem | Unsupported)
 }
 
 /// A directory without `SUPER` is blank only if it has no segments either.

@@ -11,7 +11,6 @@ use crate::{Storage, StorageError};
 
 /// Why a node must not start from this disk.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub enum IdentifyError {
     /// The disk belongs to another node or another cluster.
     Foreign {

@@ -122,6 +122,19 @@ fn a_later_format_is_refused() {
     assert!(matches!(error, StorageError::UnknownVersion { found: 2, known: 1, .. }), "{error}");
 }
 
+/// A copy of `SUPER` that an update tore may say anything about its version: one whole copy is
+/// enough to know that it is garbage.
+#[test]
+fn a_torn_copy_of_super_is_not_a_later_version() {
+    let disk = three_lives();
+    let mut bytes = disk.read("/data/SUPER");
+    for copy in 0..3 {
+        bytes[copy * 4096 + 8..][..8].fill(0x41);
+    }
+    disk.put("/data/SUPER", bytes);
+    assert_eq!(open(&disk, 9, small(Alignment::Page)).unwrap().identity(), Some(identity(1)));
+}
+
 /// A segment of another node, another cluster or another life of the directory is foreign; so is
 /// the wish to be somebody else.
 #[test]

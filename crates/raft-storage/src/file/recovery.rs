@@ -8,13 +8,13 @@
 //!   (`durable_lsn >= x`);
 //! * **P2** the Checkpoint of a later segment says that this one ended after x; it is written only
 //!   after everything before is durable;
-//! * **P3** `SUPER` says so;
-//! * **P4** the operating system did not restart since, so no write was lost, and any later batch
-//!   is there.
+//! * **P3** `SUPER` says so.
 //!
 //! With a proof it is corruption: recovery refuses, names the place and changes nothing. Without
 //! one it is a torn tail: the log ends before x. "A later batch is valid" alone proves nothing,
-//! because several batches may share a sync and a disk may write them in any order.
+//! because several batches may share a sync and a disk may write them in any order. That the
+//! operating system did not restart proves nothing either: after a failed sync or write-back it
+//! calls the pages clean and drops what it likes of them, one by one.
 //!
 //! Recovery writes nothing. What follows is written to a new segment, whose Checkpoint says where
 //! this one ended. Read next: `replay.rs` beside `file.rs`, the rules of the log.
@@ -81,9 +81,8 @@ pub(super) fn recover(
     disk: &dyn Disk,
     wal: &Path,
     facts: &Super,
-    boot_id: u128,
 ) -> Result<Recovered, StorageError> {
-    let mut recovery = Recovery::open(disk, wal, facts, boot_id)?;
+    let mut recovery = Recovery::open(disk, wal, facts)?;
     let links = recovery.links()?;
     for link in &links {
         recovery.walk(link)?;
@@ -104,7 +103,6 @@ pub(super) fn recover(
 struct Recovery<'a> {
     wal: &'a Path,
     facts: &'a Super,
-    boot_id: u128,
     segments: BTreeMap<u64, Segment>,
     window: Window,
     groups: Groups,
@@ -156,12 +154,7 @@ struct Later {
 impl<'a> Recovery<'a> {
     /// Lists and opens the segments, checks whose they are, and makes durable what a dead process
     /// may have left in memory only: what is believed now must still be there after the next crash.
-    fn open(
-        disk: &dyn Disk,
-        wal: &'a Path,
-        facts: &'a Super,
-        boot_id: u128,
-    ) -> Result<Self, StorageError> {
+    fn open(disk: &dyn Disk, wal: &'a Path, facts: &'a Super) -> Result<Self, StorageError> {
         let mut segments = BTreeMap::new();
         for path in disk.list(wal).map_err(|error| StorageError::io("list", wal, error))? {
             match WalFile::from_path(&path) {
@@ -188,7 +181,6 @@ impl<'a> Recovery<'a> {
         Ok(Self {
             wal,
             facts,
-            boot_id,
             segments,
             window: Window::new(1 << 20),
             groups: Groups::new(),
@@ -420,17 +412,25 @@ impl<'a> Recovery<'a> {
             newer.promise |= found.promise;
             newer.lsn_max = newer.lsn_max.max(found.lsn_max);
         }
-        let same_boot = self.boot_id != 0 && self.boot_id == self.facts.boot_id;
         let proofs = [
             (has_next, PROOF_SEGMENT),
             (later.promise || newer.promise, PROOF_PROMISE),
             (self.facts.durable_lsn >= expected_lsn, PROOF_SUPER),
-            (same_boot && (later.any || newer.any), PROOF_BOOT),
         ];
         let proof = proofs.iter().find(|(holds, _)| *holds).filter(|_| !mutant!("D10b"));
         if let Some((_, proof)) = proof {
+            let ends_here =
+                matches!(fault, Fault::Header(HeaderFault::Zero | HeaderFault::OlderLife));
+            let newer = self.segments.range(seq + 1..).next().map(|(seq, _)| *seq);
+            // Nothing looks damaged here, and the next segment does not begin as it must.
+            if let Some(newer) = newer.filter(|_| ends_here && !has_next && !later.promise)
+                && let Err(first) = self.batch(newer, BATCHES_AT)?
+            {
+                return Err(self.corrupt(newer, BATCHES_AT, &first, proof));
+            }
             return Err(self.corrupt(seq, offset, fault, proof));
         }
+        mark!("proof-same-boot", later.any || newer.any);
         let lsn_max = seen.max(later.lsn_max).max(newer.lsn_max);
         self.tail.next_lsn = self.tail.next_lsn.max(lsn_max + 1);
         match fault {
@@ -627,7 +627,6 @@ fn mark_proof(proof: &str) {
         PROOF_PROMISE => mark!("proof-later-batch"),
         PROOF_SEGMENT => mark!("proof-later-segment"),
         PROOF_SUPER => mark!("proof-super"),
-        PROOF_BOOT => mark!("proof-same-boot"),
         _ => {}
     }
 }
@@ -635,5 +634,4 @@ fn mark_proof(proof: &str) {
 const PROOF_PROMISE: &str = "a later batch says that it was durable";
 const PROOF_SEGMENT: &str = "a later segment was begun after it was durable";
 const PROOF_SUPER: &str = "SUPER says that it was durable";
-const PROOF_BOOT: &str = "a later batch is there, and the system did not restart since";
 const PROOF_HEADER: &str = "its checksum matches";

@@ -1,6 +1,7 @@
 //! `SUPER`: whose disk this is, and how far the WAL surely went.
 //!
-//! * Four copies, written two by two with a sync between, so that two are whole at any time.
+//! * Four copies, written two by two with a sync between, so that two are whole at any time. After
+//!   a torn update these may be the only ones, and the next update leaves them for last.
 //! * Its facts only ever grow; a reader takes the highest valid copy.
 //! * Never needed to find the log, only to notice that a part of it is missing.
 //!
@@ -34,7 +35,7 @@ pub(super) struct Super {
     pub(super) identity: Identity,
     /// Numbers the updates; the highest valid copy counts.
     pub(super) update: u64,
-    /// The boot in which the newest segment was begun; zero if unknown.
+    /// The boot in which the newest segment was begun; zero if unknown. For people.
     pub(super) boot_id: u128,
     /// Whether the storage was closed, not cut off.
     pub(super) clean: bool,
@@ -42,11 +43,37 @@ pub(super) struct Super {
     pub(super) newest_seq: u64,
     /// Batches up to this number are durable.
     pub(super) durable_lsn: u64,
+    /// Which half of the copies an update writes first. Not on the disk.
+    pub(super) first: Half,
+}
+
+/// Half of the copies: they are written together, and one half is whole at any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Half {
+    Lower,
+    Upper,
+}
+
+impl Half {
+    const fn copies(self) -> [u64; 2] {
+        match self {
+            Self::Lower => [0, 1],
+            Self::Upper => [2, 3],
+        }
+    }
+
+    const fn other(self) -> Self {
+        match self {
+            Self::Lower => Self::Upper,
+            Self::Upper => Self::Lower,
+        }
+    }
 }
 
 impl Super {
     pub(super) const fn blank(identity: Identity) -> Self {
-        Self { identity, update: 1, boot_id: 0, clean: true, newest_seq: 0, durable_lsn: 0 }
+        let (boot_id, first) = (0, Half::Lower);
+        Self { identity, update: 1, boot_id, clean: true, newest_seq: 0, durable_lsn: 0, first }
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -86,6 +113,7 @@ impl Super {
             clean: copy[80] & 1 == 1,
             newest_seq: u64_at(copy, 88),
             durable_lsn: u64_at(copy, 96),
+            first: Half::Lower,
         })
     }
 
@@ -93,18 +121,29 @@ impl Super {
     pub(super) fn read(file: &dyn DiskFile, path: &Path) -> Result<Self, StorageError> {
         let io = |error| StorageError::io("read", path, error);
         let mut best: Option<Self> = None;
+        let mut later_version = None;
         let mut copy = vec![0; FACTS_BYTES + 4];
         for number in 0..COPIES {
             read_exact(file, &mut copy, number * STRIDE).map_err(io)?;
-            // A later version may keep its checksum elsewhere: look at the version first.
-            if copy.starts_with(&MAGIC) {
-                check_version(path, &copy)?;
+            let Some(found) = Self::decode(&copy) else {
+                mark!("super-copy-invalid");
+                // A later version may keep its checksum elsewhere. If a copy of ours is whole, this
+                // one was torn by an update, and what it says is garbage.
+                if copy.starts_with(&MAGIC) {
+                    later_version = later_version.or_else(|| check_version(path, &copy).err());
+                }
+                continue;
+            };
+            check_version(path, &copy)?;
+            if best.is_none_or(|best| found.update > best.update) {
+                // The other half may be torn: it is written first.
+                let is_lower = Half::Lower.copies().contains(&number);
+                let first = if is_lower { Half::Upper } else { Half::Lower };
+                best = Some(Self { first, ..found });
             }
-            let found = Self::decode(&copy);
-            mark!("super-copy-invalid", found.is_none());
-            if found.is_some_and(|found| best.is_none_or(|best| found.update > best.update)) {
-                best = found;
-            }
+        }
+        if best.is_none() {
+            later_version.map_or(Ok(()), Err)?;
         }
         best.ok_or_else(|| {
             StorageError::Corrupt(Box::new(Corruption {
@@ -119,17 +158,18 @@ impl Super {
         })
     }
 
-    /// Writes all copies, two by two.
+    /// Writes all copies, two by two, and those last that may be the only good ones.
     pub(super) fn write(&self, file: &mut dyn DiskFile) -> io::Result<()> {
         let copy = self.encode();
         for number in 0..if mutant!("D4") { COPIES } else { 0 } {
             write_all(file, &mut [IoSlice::new(&vec![0; copy.len()])], number * STRIDE)?;
         }
-        for pair in [[0, 1], [2, 3]] {
-            for number in pair {
+        let last = self.first.other();
+        for half in [self.first, last] {
+            for number in half.copies() {
                 write_all(file, &mut [IoSlice::new(&copy)], number * STRIDE)?;
             }
-            if !mutant!("D4") || pair == [2, 3] {
+            if !mutant!("D4") || half == last {
                 file.sync_data()?;
             }
         }
