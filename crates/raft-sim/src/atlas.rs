@@ -47,7 +47,7 @@ impl fmt::Display for Class {
             Self::Undamaged => "undamaged",
             Self::A => "A: intact on a quorum",
             Self::B => "B: intact somewhere",
-            Self::C => "C: intact nowhere",
+            Self::C => "C: anything goes",
         })
     }
 }

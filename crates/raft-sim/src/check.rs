@@ -98,9 +98,13 @@ impl<M: StateMachine> Plan<M> {
     /// State machines made by `make`, and what clients ask of them.
     ///
     /// Checked without further words: every safety property of the protocol, durability, answers
-    /// that are linearizable in the order of the log (a second machine replays it), equal digests at
-    /// equal indexes whatever the batches, snapshots that restore to the same state over any
-    /// content, and progress once enough nodes are healthy.
+    /// that are linearizable in the order of the log (a second machine replays it), snapshots that
+    /// restore to the same state over any content, equal states at equal indexes whatever the
+    /// batches, and progress once enough nodes are healthy.
+    ///
+    /// States are compared by [`StateMachine::digest`]. Without one, replicas that went different
+    /// ways show as soon as they answer a client differently. A machine that is wrong on every node
+    /// alike shows only by an [`invariant`](Self::invariant) or a [`model`](Self::model).
     pub fn new(
         make: impl Fn() -> M + Send + Sync + 'static,
         workload: impl Workload + 'static,
@@ -275,16 +279,17 @@ fn two_ways<M: StateMachine>(plan: &Plan<M>, seed: u64, summary: &Summary) -> Re
     let ((first, world), (mut second, _)) = (run(), run());
     let (events, others) = (&first.events, &mut second.events);
     let same = events.iter().zip(others.iter()).take_while(|(one, other)| one == other).count();
-    let mut statement = format!(
-        "seed {seed} ran twice and went two ways: something in it depends on time, on addresses, on \
-         the order of a hash map, or on something outside of the state machine"
+    let failure = summary.failures.iter().find(|(failing, _)| *failing == seed);
+    let end = failure.map(|(_, failure)| format!("; one of them ended with {failure}"));
+    let statement = format!(
+        "seed {seed} ran twice and went two ways: something in it depends on time, on addresses, \
+         on the order of a hash map, or on something outside of the state machine{}",
+        end.unwrap_or_default()
     );
-    if let Some((_, failure)) = summary.failures.iter().find(|(failing, _)| *failing == seed) {
-        statement += &format!("; one of them ended with {failure}");
-    }
     let mut told = others.split_off(others.len().min(same));
     told.truncate(DIFFERENT_TOLD);
-    let (at, step) = told.first().map_or((0, 0), |event| (event.at, event.step));
+    let here = told.first().or_else(|| events.get(same)).or_else(|| events.last());
+    let (at, step) = here.map_or((0, 0), |event| (event.at, event.step));
     let part = |text: &str| TraceEvent { at, step, what: What::Part { text: text.to_owned() } };
     let mut trace = Trace { nodes: first.nodes, events: events[..same].to_vec() };
     if events.len() == same && told.is_empty() {

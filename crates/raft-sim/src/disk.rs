@@ -13,7 +13,7 @@ mod damage;
 mod image;
 mod port;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -105,16 +105,19 @@ pub struct DiskCounts {
     pub full: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct State {
     profile: DiskProfile,
     choices: Choices,
     image: Image,
     /// Calls of earlier lives are refused.
     life: u64,
-    locked: bool,
+    /// Files that a lock is held on.
+    locks: BTreeSet<PathBuf>,
     /// Virtual time of the next call of the present job.
     clock: u64,
+    /// A block is torn at multiples of so many bytes.
+    tear_bytes: usize,
     /// The next call of this kind fails.
     faults: BTreeMap<CallFault, u64>,
     /// Bytes that all files together may have.
@@ -134,8 +137,9 @@ impl SimDisk {
             choices,
             image: Image::new(profile.block_bytes),
             life: 0,
-            locked: false,
+            locks: BTreeSet::new(),
             clock: 0,
+            tear_bytes: 1,
             faults: BTreeMap::new(),
             quota: u64::MAX,
             slowness: 1,
@@ -164,6 +168,14 @@ impl SimDisk {
         self.state().clock
     }
 
+    /// When calls of the present job changed something, ascending: crashes between two of them do
+    /// not differ.
+    pub fn job_changes(&self) -> Vec<u64> {
+        let mut moments: Vec<u64> = self.state().image.changes().collect();
+        moments.dedup();
+        moments
+    }
+
     /// Whether the present job gave a file a new name: a segment was begun.
     pub fn job_renamed(&self) -> bool {
         self.state().renamed
@@ -173,7 +185,7 @@ impl SimDisk {
     pub fn handle(&self) -> DiskHandle {
         let mut state = self.state();
         state.life += 1;
-        state.locked = false;
+        state.locks.clear();
         DiskHandle::new(self.clone(), state.life)
     }
 
@@ -183,13 +195,14 @@ impl SimDisk {
         let mut guard = self.state();
         let state = &mut *guard;
         state.life += 1;
-        state.locked = false;
+        state.locks.clear();
         state.faults.clear();
         let keeps_one_more = state.choices.chance(Site::PowerLoss, 500_000);
         state.image.rewind(at, keeps_one_more);
         state.clock = at;
         if crash == Crash::Power {
-            let counts = state.image.lose_power(&state.choices, state.profile.tears_to_garbage);
+            let tears = (state.tear_bytes, state.profile.tears_to_garbage);
+            let counts = state.image.lose_power(&state.choices, tears);
             state.counts.lost_blocks += counts.0;
             state.counts.torn_blocks += counts.1;
         }
@@ -204,6 +217,30 @@ impl SimDisk {
     /// The same of the log alone: its segments, and the names in their directory.
     pub(crate) fn pending_log(&self) -> usize {
         self.state().image.pending_where(is_of_log)
+    }
+
+    /// A disk with the same content, the same job behind it and other choices before it: one past,
+    /// many futures.
+    #[must_use]
+    pub fn fork(&self, choices: Choices) -> Self {
+        let state = State { choices, ..self.state().clone() };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// A number that is the same for disks with the same names, bytes and pending blocks.
+    pub fn digest(&self) -> u64 {
+        self.state().image.digest()
+    }
+
+    /// Tears blocks at multiples of so many bytes only, so that all ways can be tried.
+    pub fn set_tears(&self, bytes: usize) {
+        self.state().tear_bytes = bytes.max(1);
+    }
+
+    /// The same of some files, and of the names among them.
+    #[cfg(any(test, feature = "kit"))]
+    pub(crate) fn pending_of(&self, is_meant: impl Fn(&Path) -> bool) -> usize {
+        self.state().image.pending_where(is_meant)
     }
 
     /// Whether reads and writes may be carried out in part.
@@ -246,11 +283,17 @@ impl SimDisk {
         damage::strike(&mut state.image, kind, &state.choices)
     }
 
+    /// Damages the block at this place of a file, or what of it is in the file. Says whether there
+    /// is something. What was misdirected here is a copy of the first block.
+    pub fn damage_at(&self, kind: DamageKind, path: &Path, offset: usize) -> bool {
+        damage::strike_at(&mut self.state().image, kind, path, offset)
+    }
+
     /// Forgets everything: a new, blank disk in the place of the old one.
     pub fn wipe(&self) {
         let mut state = self.state();
         state.life += 1;
-        state.locked = false;
+        state.locks.clear();
         state.image = Image::new(state.profile.block_bytes);
     }
 
@@ -262,7 +305,8 @@ impl SimDisk {
         let (mut mine, mut theirs) = (self.state(), other.state());
         mine.life += 1;
         theirs.life += 1;
-        (mine.locked, theirs.locked) = (false, false);
+        mine.locks.clear();
+        theirs.locks.clear();
         std::mem::swap(&mut mine.image, &mut theirs.image);
     }
 

@@ -1,5 +1,5 @@
-//! Runs the guest of production, that is protocol, log on disk and state machine, in worlds made up,
-//! by seed; and plays golden scripts.
+//! Runs the guest of production (protocol, log on disk, state machine) in worlds made up, by seed;
+//! and plays golden scripts.
 //!
 //! A *world* is machines with disks and clocks, a network, clients, and whatever goes wrong, in
 //! virtual time and on one thread. What runs in it is what a server runs: `raft_core::RaftNode`,
@@ -32,10 +32,10 @@
 //!     .faults(&[Fault::PowerLoss, Fault::Loss, Fault::Isolate])
 //!     .events(2_000);
 //! // Panics with a story if one of these seeds fails.
-//! check(&Config { seeds: 4, ..Config::default() }, &plan);
+//! check(&Config::from_env_or(4), &plan);
 //! ```
 //!
-//! A test of your own takes [`Config::from_env`], so that `RAFT_SIM_SEED=17` runs one seed again.
+//! The environment may say otherwise: `RAFT_SIM_SEED=17` runs one seed again.
 //! The command line of this crate simulates registers: `cargo run --release -p raft-sim -- --help`.
 //!
 //! # Design
@@ -49,9 +49,9 @@
 //!
 //! # Scripts
 //!
-//! A *script* is a text file that tells one story: a comment that says what it shows, then commands,
-//! each followed by everything that happened because of it. Nothing happens by itself: no message
-//! arrives, no disk finishes a write and no clock moves unless a command says so.
+//! A *script* is a text file that tells one story: a comment that says what it shows, then
+//! commands, each followed by everything that happened because of it. Nothing happens by itself: no
+//! message arrives, no disk finishes a write and no clock moves unless a command says so.
 //!
 //! ```text
 //! # A node asks whether it could win, asks for votes, and leads.
@@ -70,7 +70,8 @@
 //! # Map
 //!
 //! * `check.rs` is the public face, `runner.rs` runs seeds, `cli/` is the command line.
-//! * `choice.rs` is the stream, `swarm.rs` what a seed decides once, `workload.rs` what clients ask.
+//! * `choice.rs` is the stream, `swarm.rs` what a seed decides once, `workload.rs` what clients
+//!   ask.
 //! * `world.rs` is the world: `world/lanes.rs` pumps nodes, `world/process.rs` begins and ends
 //!   processes, `world/clients.rs` asks, `world/liveness.rs` ends a run. `seat.rs`, `disk.rs`,
 //!   `clock.rs`, `network.rs`, `queue.rs` and `machine.rs` are what a world is made of.
@@ -78,8 +79,8 @@
 //!   fault met which phase.
 //! * `oracle.rs` judges after every event; `history.rs`, `model.rs` and `linearizability.rs` judge
 //!   what clients saw.
-//! * `trace.rs` keeps what happened, `shrink.rs` makes it less, `report.rs` tells it, `html.rs` draws
-//!   it.
+//! * `trace.rs` keeps what happened, `shrink.rs` makes it less, `report.rs` tells it, `html.rs`
+//!   draws it.
 //! * `script.rs` reads, plays and compares scripts; `script/command.rs` is their language. The
 //!   stories are in `scripts/`.
 //!
@@ -100,6 +101,8 @@ pub mod coverage;
 pub mod disk;
 pub mod history;
 pub mod html;
+#[cfg(any(test, feature = "kit"))]
+pub mod kit;
 pub mod linearizability;
 mod machine;
 pub mod model;

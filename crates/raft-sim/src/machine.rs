@@ -56,7 +56,8 @@ impl<M> Clone for Examination<M> {
 
 impl<M> fmt::Debug for Examination<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Examination").field("invariants", &self.invariants.len()).finish()
+        let invariants = self.invariants.len();
+        f.debug_struct("Examination").field("invariants", &invariants).finish_non_exhaustive()
     }
 }
 
@@ -78,7 +79,14 @@ impl<M: StateMachine> Machines for Arc<Examination<M>> {
     fn examined(&self, complaints: Complaints, salt: u64, period: u64) -> AnyMachine {
         let examination = Self::clone(self);
         let machine = (self.make)();
-        AnyMachine(Box::new(Examined { machine, examination, complaints, salt, period }))
+        AnyMachine(Box::new(Examined {
+            machine,
+            examination,
+            complaints,
+            salt,
+            period,
+            restored: None,
+        }))
     }
 }
 
@@ -117,6 +125,8 @@ struct Examined<M> {
     complaints: Complaints,
     salt: u64,
     period: u64,
+    /// The entry after which it went on from its own snapshot.
+    restored: Option<EntryId>,
 }
 
 impl<M: StateMachine> Examined<M> {
@@ -125,7 +135,7 @@ impl<M: StateMachine> Examined<M> {
         let fault = |text| self.complaints.add("snapshots", text);
         let mut other = (self.examination.make)();
         // Not blank: a restore replaces everything, whatever was there.
-        let _ = other.apply(EntryId::ZERO, command);
+        let _ = other.apply(id, command);
         let mut snapshot = self.machine.snapshot()?;
         if let Err(error) = other.restore(&mut *snapshot) {
             fault(format!(
@@ -141,7 +151,7 @@ impl<M: StateMachine> Examined<M> {
                 other.digest()
             ));
         }
-        self.machine = other;
+        (self.machine, self.restored) = (other, Some(id));
         Ok(())
     }
 }
@@ -151,7 +161,11 @@ impl<M: StateMachine> StateMachine for Examined<M> {
         let answer = self.machine.apply(id, command)?;
         for invariant in &self.examination.invariants {
             if !(invariant.holds)(&self.machine) {
-                let text = format!("\"{}\" does not hold after entry {id}", invariant.name);
+                let restored = self.restored.map_or_else(String::new, |entry| {
+                    format!("; it goes on from its own snapshot since entry {entry}")
+                });
+                let name = &invariant.name;
+                let text = format!("\"{name}\" does not hold after entry {id}{restored}");
                 self.complaints.add("invariant", text);
             }
         }

@@ -73,14 +73,9 @@ impl Worlds {
 
     /// The same as words of a command line.
     fn words(&self) -> String {
-        let mut words = String::new();
-        if let Some(nodes) = self.nodes {
-            words += &format!(" --nodes {nodes}");
-        }
-        if self.events != EVENTS {
-            words += &format!(" --events {}", self.events);
-        }
-        words
+        let nodes = self.nodes.map(|nodes| format!(" --nodes {nodes}"));
+        let events = (self.events != EVENTS).then(|| format!(" --events {}", self.events));
+        nodes.into_iter().chain(events).collect()
     }
 }
 
@@ -88,8 +83,8 @@ impl Worlds {
 #[derive(Clone, Debug, Args)]
 struct Seeds {
     /// How many seeds.
-    #[arg(long, default_value_t = 200)]
-    seeds: u64,
+    #[arg(long = "seeds", default_value_t = 200)]
+    count: u64,
     /// The first one.
     #[arg(long, default_value_t = 0)]
     start: u64,
@@ -100,7 +95,7 @@ struct Seeds {
 
 impl Seeds {
     fn config(&self) -> Config {
-        let config = Config { start: self.start, seeds: self.seeds, ..Config::default() };
+        let config = Config { start: self.start, seeds: self.count, ..Config::default() };
         match self.threads.and_then(|threads| usize::try_from(threads).ok()) {
             Some(threads) => Config { threads, ..config },
             None => config,

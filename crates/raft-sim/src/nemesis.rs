@@ -12,8 +12,8 @@ use crate::atlas::Class;
 use crate::choice::Site;
 use crate::clock::TRUE_RATE;
 use crate::coverage::{Fault, Phase};
-use crate::disk::{CallFault, Crash, DamageKind};
-use crate::network::Burst;
+use crate::disk::{CallFault, Crash, DamageKind, SimDisk};
+use crate::network::{Burst, place};
 use crate::oracle::{Check, Failure};
 use crate::trace::What;
 use crate::world::{Event, World};
@@ -31,7 +31,7 @@ pub(crate) struct Nemesis {
 /// What ends a fault.
 #[derive(Clone, Debug)]
 pub(crate) enum Remedy {
-    Links(Vec<(NodeId, NodeId)>),
+    Links(Vec<Link>),
     Clock(usize),
     Disk(usize),
     Swap,
@@ -42,6 +42,13 @@ pub(crate) enum Remedy {
         life: u64,
         crash: Crash,
     },
+}
+
+/// From one node to another.
+type Link = (NodeId, NodeId);
+
+const fn both(one: NodeId, other: NodeId) -> [Link; 2] {
+    [(one, other), (other, one)]
 }
 
 /// Faults that wait at once.
@@ -149,16 +156,23 @@ impl World {
             Fault::Corrupt => self.burst(seat, Burst::Corrupt),
             Fault::SlowLink => self.burst(seat, Burst::Slow),
             Fault::Clog => self.burst(seat, Burst::Clog),
-            Fault::Cut | Fault::OneWay | Fault::Bridge | Fault::Isolate => self.cut(fault, seat),
+            Fault::Cut => self.cut(seat, Self::one_link),
+            Fault::OneWay => self.cut(seat, Self::one_way),
+            Fault::Bridge => self.cut(seat, Self::bridge),
+            Fault::Isolate => self.cut(seat, Self::all_links),
             Fault::Reset => self.reset(seat),
-            Fault::SyncError
-            | Fault::WriteError
-            | Fault::ReadError
-            | Fault::OpenError
-            | Fault::ShortIo
-            | Fault::Full
-            | Fault::SlowDisk
-            | Fault::HungDisk => self.break_disk(fault, seat),
+            Fault::SyncError => self.fail_call(seat, CallFault::Sync),
+            Fault::WriteError => self.fail_call(seat, CallFault::Write),
+            Fault::ReadError => self.fail_call(seat, CallFault::Read),
+            Fault::OpenError => self.fail_call(seat, CallFault::Open),
+            Fault::ShortIo => self.trouble(seat, |_, disk, _| disk.set_short(true)),
+            Fault::Full => self.trouble(seat, |world, disk, _| {
+                disk.set_room(Some(world.choices.choose(Site::Nemesis, 64 << 10)));
+            }),
+            Fault::SlowDisk => self.trouble(seat, |world, disk, _| {
+                disk.set_slowness(world.choices.spread(Site::Nemesis, 2, 500));
+            }),
+            Fault::HungDisk => self.trouble(seat, |_, disk, until| disk.hang_until(until)),
             Fault::BitRot => self.damage(seat, DamageKind::BitRot),
             Fault::Unreadable => self.damage(seat, DamageKind::Unreadable),
             Fault::Misdirected => self.damage(seat, DamageKind::Misdirected),
@@ -187,8 +201,8 @@ impl World {
         true
     }
 
-    /// The power fails between two messages, calls or answers; or, while a disk is opened or closed,
-    /// between two of its calls.
+    /// The power fails between two messages, calls or answers; or, while a disk is opened or
+    /// closed, between two of its calls.
     fn dies_between_effects(&mut self, seat: usize) -> bool {
         let machine = &mut self.seats[seat];
         if machine.is_down() {
@@ -279,32 +293,18 @@ impl World {
         self.seats.len() > 1
     }
 
-    fn cut(&mut self, fault: Fault, seat: usize) -> bool {
-        let (id, others) = (self.seats[seat].id, self.others(seat));
-        if others.is_empty() {
+    /// Cuts links for a while; now and then both ends are told.
+    fn cut(&mut self, seat: usize, links: fn(&Self, usize) -> Vec<Link>) -> bool {
+        if self.seats.len() < 2 {
             return false;
         }
-        let both = |a: NodeId, b: NodeId| [(a, b), (b, a)];
-        let links: Vec<(NodeId, NodeId)> = match fault {
-            Fault::OneWay => {
-                let is_mute = self.choices.chance(Site::Nemesis, 500_000);
-                let way = |other| if is_mute { (id, other) } else { (other, id) };
-                others.iter().copied().map(way).collect()
-            }
-            Fault::Bridge => {
-                let (left, right) = others.split_at(others.len() / 2);
-                let pairs = left.iter().flat_map(|l| right.iter().map(move |r| both(*l, *r)));
-                pairs.flatten().collect()
-            }
-            Fault::Isolate => others.iter().flat_map(|other| both(id, *other)).collect(),
-            _ => both(id, *self.choices.pick(Site::Nemesis, &others)).into(),
-        };
+        let links = links(self, seat);
         for (from, to) in &links {
             self.network.cut(*from, *to);
         }
         if self.choices.chance(Site::Nemesis, 400_000) {
             for (from, to) in &links {
-                self.notices(crate::network::place(*from), *to);
+                self.notices(place(*from), *to);
             }
         }
         let can = !links.is_empty();
@@ -313,35 +313,57 @@ impl World {
         can
     }
 
+    /// Between a machine and one other, both ways.
+    fn one_link(&self, seat: usize) -> Vec<Link> {
+        both(self.seats[seat].id, *self.choices.pick(Site::Nemesis, &self.others(seat))).into()
+    }
+
+    /// A machine hears all and is heard by none, or the other way round.
+    fn one_way(&self, seat: usize) -> Vec<Link> {
+        let id = self.seats[seat].id;
+        let is_mute = self.choices.chance(Site::Nemesis, 500_000);
+        let way = |other| if is_mute { (id, other) } else { (other, id) };
+        self.others(seat).into_iter().map(way).collect()
+    }
+
+    /// Between two halves of the others: the machine alone hears both.
+    fn bridge(&self, seat: usize) -> Vec<Link> {
+        let others = self.others(seat);
+        let (left, right) = others.split_at(others.len() / 2);
+        let pairs = left.iter().flat_map(|left| right.iter().map(move |right| (*left, *right)));
+        pairs.flat_map(|(left, right)| both(left, right)).collect()
+    }
+
+    /// Between a machine and all others.
+    fn all_links(&self, seat: usize) -> Vec<Link> {
+        let id = self.seats[seat].id;
+        self.others(seat).into_iter().flat_map(|other| both(id, other)).collect()
+    }
+
     fn reset(&mut self, seat: usize) -> bool {
         let id = self.seats[seat].id;
         let others = self.others(seat);
         for other in &others {
             self.notices(seat, *other);
-            self.notices(crate::network::place(*other), id);
+            self.notices(place(*other), id);
         }
         !others.is_empty()
     }
 
     // Disks.
 
-    fn break_disk(&mut self, fault: Fault, seat: usize) -> bool {
-        let disk = self.seats[seat].disk.clone();
-        let until = self.now + self.a_while();
+    /// One of the next calls of this kind fails.
+    fn fail_call(&mut self, seat: usize, call: CallFault) -> bool {
+        self.trouble(seat, |_, _, _| {});
         let after = self.choices.choose(Site::Nemesis, 4);
-        match fault {
-            Fault::SyncError => disk.fail(CallFault::Sync, after),
-            Fault::WriteError => disk.fail(CallFault::Write, after),
-            Fault::ReadError => disk.fail(CallFault::Read, after),
-            Fault::OpenError => disk.fail(CallFault::Open, after),
-            Fault::ShortIo => disk.set_short(true),
-            Fault::Full => {
-                let room = self.choices.choose(Site::Nemesis, 64 << 10);
-                disk.set_room(Some(room));
-            }
-            Fault::SlowDisk => disk.set_slowness(self.choices.spread(Site::Nemesis, 2, 500)),
-            _ => disk.hang_until(until),
-        }
+        self.seats[seat].disk.fail(call, after);
+        true
+    }
+
+    /// Something is wrong with a disk for a while.
+    fn trouble(&mut self, seat: usize, make: fn(&Self, &SimDisk, u64)) -> bool {
+        let until = self.now + self.a_while();
+        make(self, &self.seats[seat].disk, until);
         self.push(until, Event::Mend(Remedy::Disk(seat)));
         true
     }
@@ -429,9 +451,9 @@ impl World {
     }
 
     /// A fault ends.
-    pub(crate) fn mend(&mut self, remedy: Remedy) -> Check {
+    pub(crate) fn mend(&mut self, remedy: Remedy) {
         if self.nemesis.has_stopped {
-            return Ok(());
+            return;
         }
         match remedy {
             Remedy::Links(links) => {
@@ -454,6 +476,5 @@ impl World {
                 }
             }
         }
-        Ok(())
     }
 }

@@ -172,7 +172,7 @@ impl Network {
             let (at, _) = self.arrival(now, &double, choices);
             sent.arrivals.push((at, double));
         }
-        let packet = if damaged { damage(packet, choices) } else { packet };
+        let packet = if damaged { damage(&packet, choices) } else { packet };
         let (at, overtakes) = self.arrival(now, &packet, choices);
         sent.overtakes = overtakes;
         sent.arrivals.insert(0, (at, packet));
@@ -206,7 +206,7 @@ impl Network {
         (at, overtakes)
     }
 
-    /// A packet leaves the network. `None` if its link was cut meanwhile.
+    /// A packet leaves the network. `false` if its link was cut meanwhile.
     pub(crate) fn arrived(&mut self, packet: &Packet) -> bool {
         let link = self.link(packet.from.node, packet.to);
         link.under_way = link.under_way.saturating_sub(1);
@@ -296,12 +296,12 @@ pub(crate) fn open(packet: &Packet) -> Option<Message> {
     if whole { Some(decoded.expect("the codec reads what it wrote")) } else { None }
 }
 
-fn damage(packet: Packet, choices: &Choices) -> Packet {
+fn damage(packet: &Packet, choices: &Choices) -> Packet {
     let mut bytes = packet.frame.to_vec();
     let at = choices.choose(Site::Corrupt, bytes.len() as u64);
     let bit = choices.choose(Site::Corrupt, 8);
     bytes[usize::try_from(at).expect("inside a frame")] ^= 1 << bit;
-    Packet { frame: bytes.into(), is_damaged: true, ..packet }
+    Packet { frame: bytes.into(), is_damaged: true, ..packet.clone() }
 }
 
 /// Nodes are numbered from one.

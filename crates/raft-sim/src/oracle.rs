@@ -6,6 +6,8 @@
 
 mod etiquette;
 mod image;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -210,8 +212,8 @@ impl Oracle {
         Err(Failure::of("election safety", node, text))
     }
 
-    /// A disk was read after a start. What it gives is what was acknowledged, with any number of the
-    /// writes that were under way when the process ended, each whole, in their order.
+    /// A disk was read after a start. What it gives is what was acknowledged, with any number of
+    /// the writes that were under way when the process ended, each whole, in their order.
     pub(crate) fn recovered(
         &mut self,
         node: NodeId,

@@ -34,7 +34,7 @@ pub struct Report {
     pub step: u64,
     /// The swarm configuration: name and value.
     pub world: Vec<(String, String)>,
-    /// The choices left by shrinking that were not the mildest: `network.latency #12 = 4000`.
+    /// The choices left by shrinking that were not the mildest: `network.delay #12 = 4000`.
     pub choices: Vec<String>,
     /// How many there were before shrinking.
     pub choices_before: usize,

@@ -14,8 +14,8 @@ use crate::choice::{Choice, Choices};
 use crate::coverage::Coverage;
 use crate::oracle::Failure;
 use crate::report::Report;
-use crate::shrink::shrink;
-use crate::world::{Ingredients, World};
+use crate::shrink::{lower, shrink, smaller};
+use crate::world::{Ingredients, Outcome, World};
 
 /// What one run came to.
 #[derive(Clone, Debug)]
@@ -64,13 +64,11 @@ pub(crate) fn run(world: &mut World) -> Run {
     IS_SIMULATING.with_borrow_mut(|is| *is = true);
     let outcome = catch_unwind(AssertUnwindSafe(|| world.run()));
     IS_SIMULATING.with_borrow_mut(|is| *is = false);
-    let (failure, hash) = match outcome {
-        Ok(outcome) => (outcome.failure, outcome.hash),
-        Err(_) => {
-            let text = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
-            (Some(Failure::new("panic", text)), [world.step, world.now])
-        }
-    };
+    let outcome = outcome.unwrap_or_else(|_| {
+        let text = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
+        Outcome { failure: Some(Failure::new("panic", text)), hash: [world.step, world.now] }
+    });
+    let Outcome { failure, hash } = outcome;
     let coverage = world.coverage.clone();
     let committed = world.oracle.committed();
     let operations = world.history.operations().len();
@@ -192,6 +190,9 @@ fn each_seed(
 /// Runs of a failing world that shrinking may take.
 const SHRINK_RUNS: usize = 400;
 
+/// Runs that making values milder may take.
+const LOWER_RUNS: usize = 200;
+
 /// Tells what a run did. The choices of a failing one are shrunk first.
 pub(crate) fn report(
     ingredients: &Ingredients,
@@ -209,6 +210,7 @@ pub(crate) fn report(
     };
     let mut world = World::new(Choices::replay(&shrunk), ingredients.clone()).traced();
     let last = run(&mut world);
+    let failed = first.failure.is_some();
     let (oracle, statement) = match last.failure.or(first.failure) {
         Some(failure) => (failure.oracle.to_owned(), failure.statement),
         None => (Report::PASSED.to_owned(), "every oracle is content".to_owned()),
@@ -223,7 +225,8 @@ pub(crate) fn report(
         at: last.simulated_ns,
         step: last.events,
         world: world.swarm.describe(),
-        choices: shrunk.iter().map(ToString::to_string).collect(),
+        // Of a run that passed nobody wants to know ten thousand of them.
+        choices: shrunk.iter().filter(|_| failed).map(ToString::to_string).collect(),
         choices_before: before,
         trace: world.trace.take().unwrap_or_default(),
         disks: world.disks(),
@@ -237,11 +240,15 @@ fn relatives(oracle: &str) -> Vec<String> {
         "election safety" => "ES",
         "log matching" => "LM",
         "leader completeness" => "LC",
-        "state machine safety" | "equal states" | "snapshots" => "SMS",
+        "state machine safety" | "equal states" | "snapshots" | "state machine" | "invariant" => {
+            "SMS"
+        }
+        "identity" => "ID",
+        "bounds" => "RES",
         "commit index" | "commit rule (§5.4.2)" | "order of marks" => "CI",
         "promises" => "MT",
-        "durable quorum" | "match index" => "QC",
-        "durability" | "disk" => "DUR",
+        "durable quorum" | "match index" | "violation" | "membership" => "QC",
+        "durability" | "disk" | "damage" => "DUR",
         "recovery" | "panic" => "REC",
         "linearizability" | "linearizability (search)" | "read index" | "outcomes" => "LIN",
         "exactly once" => "EO",
@@ -269,5 +276,10 @@ fn shrink_run(ingredients: &Ingredients, recorded: Vec<Choice>, failure: &Failur
     if !fails(&recorded) {
         return recorded;
     }
-    shrink(recorded, |choice| choice.site, SHRINK_RUNS, fails)
+    let kept = shrink(recorded, |choice| choice.site, SHRINK_RUNS, fails);
+    let milder = |choice: &Choice| {
+        let values = smaller(choice.value).into_iter().filter(|value| *value > 0);
+        values.map(|value| Choice { value, ..*choice }).collect()
+    };
+    lower(kept, milder, LOWER_RUNS, fails)
 }

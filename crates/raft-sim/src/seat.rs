@@ -1,7 +1,7 @@
 //! A machine of the world: its disk, its clock, and the process that may run on it.
 //!
-//! Read next: `world/process.rs`, which starts and ends processes, and `world/lanes.rs`, which pumps
-//! them.
+//! Read next: `world/process.rs`, which starts and ends processes, and `world/lanes.rs`, which
+//! pumps them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

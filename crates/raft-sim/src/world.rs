@@ -223,13 +223,25 @@ impl World {
             Event::DiskDone { seat, life } => self.disk_done(seat, life),
             Event::Applied { seat, life } => self.application_done(seat, life),
             Event::Ready { seat, life } => self.ready(seat, life),
-            Event::Stopped { seat, life } => self.stopped(seat, life),
+            Event::Stopped { seat, life } => {
+                self.stopped(seat, life);
+                Ok(())
+            }
             Event::Start { seat, life } => self.start(seat, life),
-            Event::Resume { seat } => self.resume(seat),
+            Event::Resume { seat } => {
+                self.resume(seat);
+                Ok(())
+            }
             Event::Unreachable { seat, life, peer } => self.unreachable(seat, life, peer),
-            Event::Client { client, at } => self.client(client, at),
+            Event::Client { client, at } => {
+                self.client(client, at);
+                Ok(())
+            }
             Event::Ask { client, ticket, seat } => self.ask(client, ticket, seat),
-            Event::GiveUp { client, operation } => self.give_up(client, operation),
+            Event::GiveUp { client, operation } => {
+                self.give_up(client, operation);
+                Ok(())
+            }
             Event::SendKept { to } => {
                 if let Some((at, packet)) = self.network.send_kept(self.now, to, &self.choices) {
                     self.announce(&packet);
@@ -238,7 +250,10 @@ impl World {
                 Ok(())
             }
             Event::Strike => self.strike(),
-            Event::Mend(remedy) => self.mend(remedy),
+            Event::Mend(remedy) => {
+                self.mend(remedy);
+                Ok(())
+            }
             Event::Checkup => self.checkup(),
         }
     }
@@ -248,7 +263,7 @@ impl World {
         self.queue.push(at, tie, event);
     }
 
-    /// A moment about so far away: mostly sooner than twice that, now and then much later.
+    /// A moment about so far away: at least a quarter of that, and less than twice.
     pub(crate) fn some_time(&self, mean: u64) -> u64 {
         self.now + self.choices.between(Site::Nemesis, mean / 4, 2 * mean)
     }
@@ -295,22 +310,22 @@ impl World {
         if message.body.is_bulk() && !self.network.has_room(from, to) {
             return self.unsent(seat, message);
         }
-        let sent = self.network.send(self.now, message, &self.choices);
+        let posted = self.network.send(self.now, message, &self.choices);
         let phases = self.phases(place(from)).and(self.phases(place(to)));
         for (fault, met) in [
-            (Fault::Loss, sent.vanished == Some("lost")),
-            (Fault::Double, sent.arrivals.len() > 1),
-            (Fault::Reorder, sent.overtakes),
-            (Fault::Corrupt, sent.arrivals.first().is_some_and(|(_, packet)| packet.is_damaged)),
+            (Fault::Loss, posted.vanished == Some("lost")),
+            (Fault::Double, posted.arrivals.len() > 1),
+            (Fault::Reorder, posted.overtakes),
+            (Fault::Corrupt, posted.arrivals.first().is_some_and(|(_, packet)| packet.is_damaged)),
         ] {
             if met {
                 self.coverage.hit(fault, phases);
             }
         }
         if self.trace.is_some() {
-            self.tell_sent(message, &sent);
+            self.tell_sent(message, &posted);
         }
-        for (at, packet) in sent.arrivals {
+        for (at, packet) in posted.arrivals {
             self.feed(u64::from(raft_core::Checksum::of(&packet.frame).get()));
             self.push(at, Event::Arrive(packet));
         }
@@ -360,10 +375,10 @@ impl World {
         }
         let to = packet.to;
         self.tell(|| What::Arrived { packet: number, to });
-        self.deliver(seat, message.expect("it was opened above"))
+        self.deliver(seat, &message.expect("it was opened above"))
     }
 
-    fn deliver(&mut self, seat: usize, message: Message) -> Check {
+    fn deliver(&mut self, seat: usize, message: &Message) -> Check {
         let now = self.seats[seat].clock.at(self.now);
         let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
         let raft = &mut process.raft;
@@ -371,7 +386,7 @@ impl World {
         let before = self.etiquette.before(node, raft.state(), now);
         raft.handle_message(now, message.clone());
         let is_durable = self.oracle.knows_hard_state(node, raft.state());
-        self.etiquette.after(&message, before, (raft.state(), is_durable), now)?;
+        self.etiquette.after(message, before, (raft.state(), is_durable), now)?;
         self.etiquette.is_due(node, before, raft, now)?;
         let life = self.seats[seat].life;
         self.touched(seat)?;
@@ -386,14 +401,10 @@ impl World {
     /// What each disk surely holds, and why its node stands still if it does.
     pub(crate) fn disks(&self) -> Vec<(NodeId, String)> {
         let describe = |seat: &Seat| {
-            let mut text = self.oracle.images[place(seat.id)].to_string();
-            if let Some(halted) = &seat.halted {
-                text += &format!("; stands still: {halted}");
-            }
-            if self.atlas.is_damaged(seat.id) {
-                text += "; damaged";
-            }
-            (seat.id, text)
+            let mut parts = vec![self.oracle.images[place(seat.id)].to_string()];
+            parts.extend(seat.halted.as_ref().map(|halted| format!("stands still: {halted}")));
+            parts.extend(self.atlas.is_damaged(seat.id).then(|| "damaged".to_owned()));
+            (seat.id, parts.join("; "))
         };
         self.seats.iter().map(describe).collect()
     }

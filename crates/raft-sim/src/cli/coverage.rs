@@ -70,7 +70,10 @@ impl Coverage {
                 println!("never: mark {name}");
             }
         }
-        ExitCode::SUCCESS
+        for (seed, failure) in &summary.failures {
+            eprintln!("seed {seed} fails: {failure}");
+        }
+        if summary.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 

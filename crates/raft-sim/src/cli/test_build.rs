@@ -12,7 +12,8 @@ pub(crate) const IS_ONE: bool = cfg!(raft_mutants);
 
 /// Builds it from the sources this program was made from and runs it with the same arguments.
 pub(crate) fn run_again() -> ExitCode {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("."));
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = here.ancestors().nth(2).unwrap_or(here);
     if !root.join("Cargo.toml").exists() {
         eprintln!(
             "{}: the sources are not there, and known bugs are built from them",

@@ -5,7 +5,7 @@
 //! it cannot be told from one that never had it (class X, see `atlas.rs`).
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::image::{Image, range_of};
 use crate::choice::{Choices, Site};
@@ -99,6 +99,32 @@ pub(super) fn strike(image: &mut Image, kind: DamageKind, choices: &Choices) -> 
         }
     }
     Some(Damage { kind, path, offset })
+}
+
+/// Damages the block at this place: its first byte rots, or all of it is gone.
+pub(super) fn strike_at(image: &mut Image, kind: DamageKind, path: &Path, offset: usize) -> bool {
+    let block = image.block();
+    let is_inside = |file: &usize| {
+        let file = image.file(*file);
+        offset < file.durable.len().min(file.view.len())
+    };
+    let Some(file) = image.find(path).filter(is_inside) else { return false };
+    let number = offset / block;
+    match kind {
+        DamageKind::BitRot => {
+            let target = image.file_mut(file);
+            target.durable[offset] ^= 1;
+            target.view[offset] ^= 1;
+        }
+        DamageKind::Unreadable => image.file_mut(file).unreadable.push(number),
+        DamageKind::Stale => overwrite(image, (file, number), &vec![0; block]),
+        DamageKind::Misdirected => {
+            let first = range_of(0, block, image.file(file).durable.len());
+            let bytes = image.file(file).durable[first].to_vec();
+            overwrite(image, (file, number), &bytes);
+        }
+    }
+    true
 }
 
 fn overwrite(image: &mut Image, (file, number): (usize, usize), bytes: &[u8]) {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::choice::{Choices, Site};
+use crate::choice::{Choices, Site, mix};
 
 /// A file.
 #[derive(Clone, Debug, Default)]
@@ -94,6 +94,11 @@ impl Image {
         self.history.clear();
     }
 
+    /// The moments of the changes that can be taken back.
+    pub(super) fn changes(&self) -> impl Iterator<Item = u64> {
+        self.history.iter().map(|change| change.at)
+    }
+
     /// Names with their files.
     pub(super) fn names(&self) -> impl Iterator<Item = (&PathBuf, &File)> {
         self.names.iter().map(|(path, file)| (path, &self.files[*file]))
@@ -129,6 +134,29 @@ impl Image {
         let blocks: usize = files.map(|(_, file)| self.files[*file].pending.len()).sum();
         let names = self.pending_names.iter().filter(|change| is_meant(change.path()));
         blocks + names.count()
+    }
+
+    /// A number that is the same for images that nobody can tell apart.
+    pub(super) fn digest(&self) -> u64 {
+        let mut digest = 0;
+        for (path, file) in self.names() {
+            add_to(&mut digest, path.as_os_str().as_encoded_bytes());
+            add_to(&mut digest, &file.view);
+            if file.durable != file.view {
+                add_to(&mut digest, &file.durable);
+            }
+            for number in file.pending.iter().chain(&file.unlike).chain(&file.unreadable) {
+                add_to(&mut digest, &number.to_le_bytes());
+            }
+        }
+        for (path, file) in &self.durable_names {
+            add_to(&mut digest, path.as_os_str().as_encoded_bytes());
+            add_to(&mut digest, &file.to_le_bytes());
+        }
+        for change in &self.pending_names {
+            add_to(&mut digest, format!("{change:?}").as_bytes());
+        }
+        digest
     }
 
     // Changes.
@@ -325,7 +353,7 @@ impl Image {
     }
 
     /// The power fails. Returns how many blocks were lost and torn.
-    pub(super) fn lose_power(&mut self, choices: &Choices, to_garbage: bool) -> (u64, u64) {
+    pub(super) fn lose_power(&mut self, choices: &Choices, tears: (usize, bool)) -> (u64, u64) {
         // All of it survives, none of it, or each piece by itself.
         let mood = choices.choose(Site::PowerLoss, 4);
         for change in std::mem::take(&mut self.pending_names) {
@@ -343,7 +371,7 @@ impl Image {
         let (mut lost, mut torn) = (0, 0);
         for file in self.names.values() {
             let target = &mut self.files[*file];
-            let fate = target.lose_power((self.block, to_garbage), mood, choices);
+            let fate = target.lose_power((self.block, tears), mood, choices);
             lost += fate.0;
             torn += fate.1;
         }
@@ -380,7 +408,7 @@ impl File {
 
     fn lose_power(
         &mut self,
-        (block, to_garbage): (usize, bool),
+        (block, tears): (usize, (usize, bool)),
         mood: u64,
         choices: &Choices,
     ) -> (u64, u64) {
@@ -407,7 +435,7 @@ impl File {
                 1 => lost += 1,
                 _ => {
                     torn += 1;
-                    self.tear(range, to_garbage, choices);
+                    self.tear(range, tears, choices);
                 }
             }
         }
@@ -417,9 +445,11 @@ impl File {
     }
 
     /// A block was being written when the power failed: a part of it is new, or some of it garbage.
-    fn tear(&mut self, range: Range<usize>, to_garbage: bool, choices: &Choices) {
-        let cut = choices.choose(Site::PowerLoss, range.len() as u64);
-        let cut = range.start + usize::try_from(cut).expect("below the length of a block");
+    fn tear(&mut self, range: Range<usize>, tears: (usize, bool), choices: &Choices) {
+        let (multiple, to_garbage) = tears;
+        let cut = choices.choose(Site::PowerLoss, range.len().div_ceil(multiple) as u64);
+        let cut = usize::try_from(cut).expect("below the length of a block");
+        let cut = range.start + cut * multiple;
         let new = if choices.chance(Site::PowerLoss, 500_000) {
             cut..range.end
         } else {
@@ -456,6 +486,28 @@ impl NameChange {
             Self::Moved(from, to, file) => {
                 names.remove(from);
                 names.insert(to.clone(), *file);
+            }
+        }
+    }
+}
+
+/// Adds bytes to a digest, quickly where they are zeros: most of a disk is.
+fn add_to(digest: &mut u64, bytes: &[u8]) {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    *digest = mix(*digest ^ bytes.len() as u64);
+    for (number, block) in bytes.chunks(ZEROS.len()).enumerate() {
+        if block == &ZEROS[..block.len()] {
+            continue;
+        }
+        for (piece, bytes) in block.chunks(64).enumerate() {
+            if bytes == &ZEROS[..bytes.len()] {
+                continue;
+            }
+            *digest = mix(*digest ^ (number * 64 + piece) as u64);
+            for word in bytes.chunks(8) {
+                let mut eight = [0; 8];
+                eight[..word.len()].copy_from_slice(word);
+                *digest = mix(*digest ^ u64::from_le_bytes(eight));
             }
         }
     }

@@ -88,14 +88,13 @@ impl Disk for DiskHandle {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
-        self.call(|state| {
-            if std::mem::replace(&mut state.locked, true) {
+        let file = self.call(|state| {
+            if !state.locks.insert(path.into()) {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            state.image.place(path);
-            Ok(())
+            Ok(state.image.place(path))
         })?;
-        Ok(Box::new(SimLock { handle: self.clone() }))
+        Ok(Box::new(SimLock { handle: self.clone(), path: path.into(), file }))
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
@@ -197,14 +196,20 @@ impl DiskFile for SimFile {
     }
 }
 
-/// The text inside a lock is for people; nothing of it is kept.
+/// The text inside a lock is for people: it is there at once and stays.
 struct SimLock {
     handle: DiskHandle,
+    path: PathBuf,
+    file: usize,
 }
 
 impl DiskLock for SimLock {
-    fn write_text(&mut self, _: &str) -> io::Result<()> {
-        self.handle.call(|_| Ok(()))
+    fn write_text(&mut self, text: &str) -> io::Result<()> {
+        self.handle.call(|state| {
+            let file = state.image.file_mut(self.file);
+            (file.view, file.durable) = (text.into(), text.into());
+            Ok(())
+        })
     }
 }
 
@@ -212,7 +217,7 @@ impl Drop for SimLock {
     fn drop(&mut self) {
         let mut state = self.handle.disk.state();
         if state.life == self.handle.life {
-            state.locked = false;
+            state.locks.remove(&self.path);
         }
     }
 }

@@ -110,7 +110,7 @@ impl Tale {
             ]
             .map(|(name, value)| (name.into(), value.into()))
             .to_vec(),
-            choices: vec!["network.latency #12 = 4000".into(), "crash.victim #1 = n3".into()],
+            choices: vec!["network.delay #12 = 4000".into(), "crash.victim #1 = n3".into()],
             choices_before: 4_711,
             disks: vec![
                 (node(1), "term=4 vote=n1 [1@4 2@4 3@4]".into()),

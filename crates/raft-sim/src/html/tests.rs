@@ -148,7 +148,7 @@ fn the_picture_shows_the_whole_story() {
         "seed 42",
         "M03 acknowledges before the sync",
         "cargo run --release -p raft-sim -- replay 42",
-        "network.latency #12 = 4000",
+        "network.delay #12 = 4000",
         "shrunk from 4711",
         "term=4 vote=n1 [1@4 2@4 3@4]",
         "c1 get a → nothing",

@@ -154,7 +154,7 @@ impl Etiquette {
         let follows = before.role == RoleName::Follower && before.hears;
         if is_question && term > before.term && (leads || follows) {
             let text = format!(
-                "{node}, which {} in term {}, adopts term {term} from {}, which only asks for votes",
+                "{node}, which {} in term {}, adopts term {term} from {}, which only asks",
                 if leads { "leads" } else { "hears its leader" },
                 before.term,
                 message.from.node

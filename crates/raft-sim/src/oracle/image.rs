@@ -48,14 +48,11 @@ impl WriteFacts {
 
     /// In the notation of scripts: `term=4 vote=n2 10@4 11@4`.
     pub(crate) fn describe(&self) -> String {
-        let mut text = format!("term={}", self.hard.term);
-        if let Some(vote) = self.hard.voted_for {
-            text += &format!(" vote={vote}");
-        }
-        for (i, term) in self.terms.iter().enumerate() {
-            text += &format!(" {}@{term}", self.first.plus(i as u64));
-        }
-        text
+        let vote = self.hard.voted_for.map(|vote| format!("vote={vote}"));
+        let entries = self.terms.iter().enumerate();
+        let entries = entries.map(|(i, term)| format!("{}@{term}", self.first.plus(i as u64)));
+        let parts = [format!("term={}", self.hard.term)].into_iter().chain(vote).chain(entries);
+        parts.collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -86,6 +83,9 @@ impl fmt::Display for Image {
         write!(f, "term {}", self.hard.term)?;
         if let Some(vote) = self.hard.voted_for {
             write!(f, " vote {vote}")?;
+        }
+        if !self.is_created {
+            f.write_str(" without members")?;
         }
         f.write_str(" log")?;
         let mut at = 0;

@@ -14,7 +14,7 @@ fn a_report_tells_its_story() {
         "  n1 reports commit 3@4, expected on the disks",
         "\nreplay\n  cargo run --release -p raft-sim -- replay 42\n",
         "\nworld\n  nodes         3\n",
-        "\nchoices, 2 of 4711\n  network.latency #12 = 4000\n",
+        "\nchoices, 2 of 4711\n  network.delay #12 = 4000\n",
         "events, without 2 heartbeats that changed nothing\n",
         "── storm ──\n",
         "0.151 200 s #1       n1@0 follower ⇨ n1@3 pre-candidate\n",

@@ -84,9 +84,9 @@ impl World {
     }
 
     /// A client acts: it begins an operation, or tries the present one again.
-    pub(super) fn client(&mut self, client: usize, at: u64) -> Check {
+    pub(super) fn client(&mut self, client: usize, at: u64) {
         if self.clients[client].due != Some(at) {
-            return Ok(());
+            return;
         }
         self.clients[client].due = None;
         // An attempt under way is not doubled: two at once could both take effect.
@@ -95,7 +95,7 @@ impl World {
             None => self.begin_operation(client),
         };
         if !acts {
-            return Ok(());
+            return;
         }
         self.tickets += 1;
         let ticket = Ticket::new(self.tickets);
@@ -104,11 +104,10 @@ impl World {
             self.clients[client].seat = self.some_seat();
         }
         let seat = self.seat_for(client);
-        let Some(current) = &mut self.clients[client].current else { return Ok(()) };
+        let Some(current) = &mut self.clients[client].current else { return };
         current.ticket = Some(ticket);
         self.attempts.insert(ticket, current.number);
         self.push(self.now + 20 * MICROS, Event::Ask { client, ticket, seat });
-        Ok(())
     }
 
     fn is_probe(&self, client: usize) -> bool {
@@ -126,7 +125,7 @@ impl World {
             return seat;
         }
         let known = self.seats[seat].process().and_then(|process| process.raft.state().leader());
-        self.core_leader().or(known.map(place)).unwrap_or(seat)
+        self.core_leader().or_else(|| known.map(place)).unwrap_or(seat)
     }
 
     fn begin_operation(&mut self, client: usize) -> bool {
@@ -170,7 +169,8 @@ impl World {
         }
         let Some(process) = self.seats[seat].process_mut() else {
             // Nobody listens there: certainly not applied.
-            return self.try_again(client);
+            self.try_again(client);
+            return Ok(());
         };
         current.at = (seat, life);
         let (kind, input, number) = (current.kind, current.input.clone(), current.number);
@@ -202,7 +202,7 @@ impl World {
             process.open.insert(ticket);
         } else {
             self.oracle.denied(node, ticket)?;
-            self.try_again(client)?;
+            self.try_again(client);
         }
         self.touched(seat)
     }
@@ -252,10 +252,10 @@ impl World {
     /// A node says that an attempt was not applied and never will be.
     pub(super) fn refused(&mut self, seat: usize, ticket: Ticket) -> Check {
         self.comes_back(seat, ticket)?;
-        match self.waits_for(ticket) {
-            Some(client) => self.try_again(client),
-            None => Ok(()),
+        if let Some(client) = self.waits_for(ticket) {
+            self.try_again(client);
         }
+        Ok(())
     }
 
     /// A node says that it does not know what becomes of an attempt.
@@ -282,13 +282,12 @@ impl World {
     }
 
     /// A client tries again a little later.
-    fn try_again(&mut self, client: usize) -> Check {
+    fn try_again(&mut self, client: usize) {
         if let Some(current) = &mut self.clients[client].current {
             current.ticket = None;
         }
         let at = self.now + self.choices.between(Site::Client, 5 * MILLIS, 200 * MILLIS);
         self.wake(client, at);
-        Ok(())
     }
 
     /// A client does something else before its next operation.
@@ -304,19 +303,16 @@ impl World {
     }
 
     /// A client waited long enough.
-    pub(super) fn give_up(&mut self, client: usize, operation: usize) -> Check {
-        let Some(current) = &self.clients[client].current else { return Ok(()) };
-        if current.number != operation {
-            return Ok(());
-        }
-        let current = self.clients[client].current.take().expect("it waits");
+    pub(super) fn give_up(&mut self, client: usize, operation: usize) {
+        let Some(current) = self.clients[client].current.take_if(|c| c.number == operation) else {
+            return;
+        };
         match current.ticket {
             // Every attempt so far was refused.
             None => self.history.end(operation, End::NotApplied { returned: self.step }),
             Some(ticket) => self.forget(current.at, ticket),
         }
         self.think(client);
-        Ok(())
     }
 
     /// The host is told that nobody waits any more.

@@ -25,6 +25,8 @@ pub(crate) struct Liveness {
     pub(crate) core: Vec<usize>,
     pub(crate) since: u64,
     pub(crate) deadline: u64,
+    /// What was committed halfway through a silence.
+    quiet: Option<usize>,
 }
 
 /// Within so many of the longest election timeouts the core must be at rest, having served.
@@ -56,10 +58,12 @@ impl World {
         let ids: Vec<NodeId> = core.iter().map(|seat| self.seats[*seat].id).collect();
         self.tell(|| What::Part { text: format!("liveness: {ids:?} must serve and come to rest") });
         let (since, deadline) = (self.now, self.now + bound);
-        self.liveness = Some(Liveness { core: core.clone(), since, deadline });
+        self.liveness = Some(Liveness { core: core.clone(), since, deadline, quiet: None });
         self.heal_world();
         for seat in 0..self.seats.len() {
-            if core.contains(&seat) {
+            if core.is_empty() {
+                self.start_over(seat);
+            } else if core.contains(&seat) {
                 self.wake_up(seat);
             } else {
                 self.freeze(seat);
@@ -102,6 +106,16 @@ impl World {
         let life = machine.life;
         self.set_timer(seat);
         self.push(self.now, Event::Start { seat, life });
+    }
+
+    /// Without a core every machine is started again: a damaged disk must be whole or refuse.
+    fn start_over(&mut self, seat: usize) {
+        if !self.seats[seat].is_down() {
+            self.crash(seat, Crash::Power, "is started again");
+        }
+        if !self.seats[seat].is_out {
+            self.wake_up(seat);
+        }
     }
 
     fn freeze(&mut self, seat: usize) {
@@ -166,19 +180,33 @@ impl World {
         Ok(())
     }
 
-    /// Too few undamaged disks: nothing is demanded, but whoever stands still says why.
+    /// Too few undamaged disks: no service is demanded. Whoever stands still says what it misses,
+    /// and while too few take part nothing is committed any more.
     fn silence(&mut self, since: u64) -> Check {
-        if self.now < since + 10 * self.swarm.election_max_ns() + self.swarm.patience_ns {
+        let half = 10 * self.swarm.election_max_ns() + self.swarm.patience_ns;
+        let committed = self.oracle.committed();
+        if self.now >= since + half
+            && let Some(liveness) = &mut self.liveness
+        {
+            liveness.quiet.get_or_insert(committed);
+        }
+        if self.now < since + 2 * half {
             self.push(self.now + self.swarm.election_ns, Event::Checkup);
             return Ok(());
         }
         let mute = self.seats.iter().find(|seat| {
-            let refuses = seat.is_down() && !seat.is_out && self.atlas.is_damaged(seat.id);
-            refuses && seat.halted.as_ref().is_none_or(String::is_empty)
+            let says = seat.halted.as_ref().is_some_and(|text| !text.is_empty());
+            seat.is_down() && self.atlas.is_damaged(seat.id) && !says
         });
         if let Some(seat) = mute {
             let text = format!("{} stands still and does not say what it misses", seat.id);
             return Err(Failure::of("damage", seat.id, text));
+        }
+        let up = self.seats.iter().filter(|seat| seat.process().is_some()).count();
+        let quiet = self.liveness.as_ref().and_then(|liveness| liveness.quiet);
+        if up * 2 <= self.seats.len() && quiet.is_some_and(|quiet| quiet < committed) {
+            let text = format!("{up} of {} take part, and entries are committed", self.seats.len());
+            return Err(Failure::new("damage", text));
         }
         self.is_finished = true;
         Ok(())

@@ -52,7 +52,7 @@ impl World {
     fn open_disk(&mut self, seat: usize) -> Result<Recovering, IdentifyError> {
         let environment = self.environment(seat);
         let disk = std::sync::Arc::new(self.seats[seat].disk.handle());
-        let storage = FileStorage::open_with(disk, environment, "data", self.swarm.files);
+        let storage = FileStorage::open_with(disk, environment, "/data", self.swarm.files);
         let mut storage = storage.map_err(IdentifyError::Storage)?;
         let incarnation = u128::from(self.entropy()) << 64 | u128::from(self.entropy());
         let node = self.seats[seat].id;
@@ -65,7 +65,7 @@ impl World {
     fn entropy(&mut self) -> u64 {
         self.tickets += 1;
         let chosen = self.choices.choose(Site::Entropy, u64::MAX);
-        crate::choice::mix(chosen ^ self.tickets << 32)
+        crate::choice::mix(chosen ^ (self.tickets << 32))
     }
 
     /// What a host tells a storage: clocks that decide nothing, random numbers, the boot.
@@ -81,7 +81,7 @@ impl World {
             }),
             unix_ns: Box::new(|| 0),
             // No two starts of any machines share one.
-            boot_id: u128::from(self.seats[seat].boot) << 64 | seat as u128 + 1,
+            boot_id: (u128::from(self.seats[seat].boot) << 64) | (seat as u128 + 1),
             process: u32::try_from(self.seats[seat].life).unwrap_or(u32::MAX),
         }
     }
@@ -224,8 +224,8 @@ impl World {
         self.push(at, Event::Start { seat, life });
     }
 
-    /// A process is asked to stop: the job of its disk is finished, then the disk is closed. `false`
-    /// if there is none to ask.
+    /// A process is asked to stop: the job of its disk is finished, then the disk is closed.
+    /// `false` if there is none to ask.
     pub(crate) fn stop(&mut self, seat: usize) -> bool {
         let machine = &mut self.seats[seat];
         let (storage, open) = match std::mem::replace(&mut machine.stage, Stage::Stopping) {
@@ -258,17 +258,16 @@ impl World {
         true
     }
 
-    pub(super) fn stopped(&mut self, seat: usize, life: u64) -> Check {
+    pub(super) fn stopped(&mut self, seat: usize, life: u64) {
         let machine = &mut self.seats[seat];
         if machine.life != life {
-            return Ok(());
+            return;
         }
         machine.stage = Stage::Down;
         machine.life += 1;
         // Its lock is gone with it.
         machine.disk.crash(self.now, Crash::Process);
         self.start_later(seat);
-        Ok(())
     }
 
     /// A machine does nothing until it is resumed, and does not notice.
@@ -286,9 +285,9 @@ impl World {
     }
 
     /// A machine goes on: everything that waited happens at once.
-    pub(crate) fn resume(&mut self, seat: usize) -> Check {
+    pub(crate) fn resume(&mut self, seat: usize) {
         let machine = &mut self.seats[seat];
-        let Some(backlog) = machine.backlog.take() else { return Ok(()) };
+        let Some(backlog) = machine.backlog.take() else { return };
         machine.clock.thaw(self.now);
         if let Some(process) = machine.process_mut() {
             process.timer = None;
@@ -303,6 +302,5 @@ impl World {
             self.push(self.now, event);
         }
         self.set_timer(seat);
-        Ok(())
     }
 }
