@@ -39,6 +39,7 @@ const CHECKS: &[Step] = &[
         environment: Some(("RUSTDOCFLAGS", "-D warnings")),
         needs: None,
     },
+    step("seeds", &["run", "--quiet", "--locked", "--package", "xtask", "--", "seeds"]),
     Step {
         name: "deny",
         arguments: &["deny", "--workspace", "check"],

@@ -2,14 +2,16 @@
 //!
 //! `tidy` tests what no compiler tests: that dependencies between crates are the ones
 //! ARCHITECTURE.md promises, and the habits of docs/STYLE.md that can be read off the text.
-//! `ci` runs what CI runs, with the time each step took. This crate imports nothing of the house,
-//! so that a house that does not build can still be inspected.
+//! `seeds` simulates: seeds, known bugs, a canary. `ci` runs what CI runs, with the time each step
+//! took. This crate imports nothing of the house, so that a house that does not build can still be
+//! inspected.
 //!
-//! Read next: `tidy.rs` for the rules, `ci.rs` for the steps.
+//! Read next: `tidy.rs` for the rules, `ci.rs` for the steps, `seeds.rs` for the simulation.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line tool prints")]
 
 mod ci;
+mod seeds;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -19,14 +21,16 @@ const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
   tidy               check crate edges, file and function sizes, documents
-  ci                 format, lints, tidy, docs, dependencies, all tests
-  ci --without-tests the same without the tests";
+  ci                 format, lints, tidy, docs, dependencies, simulation, all tests
+  ci --without-tests the same without the tests
+  seeds              simulate: fixed seeds, fresh ones, known bugs, a canary";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["tidy"] => tidy(),
+        ["seeds"] => seeds::run(&root()),
         ["ci"] => ci::run(&root(), ci::Tests::Run),
         ["ci", "--without-tests"] => ci::run(&root(), ci::Tests::LeaveToCaller),
         ["help" | "--help" | "-h"] => {
