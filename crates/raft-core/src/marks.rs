@@ -64,7 +64,7 @@ pub const REGISTRY: &[Mark] = &[
     rare("proof-later-batch", "A later batch proves that a damaged one was durable (P1)."),
     rare("proof-later-segment", "A later segment proves that a damaged batch was durable (P2)."),
     rare("proof-super", "SUPER proves that a damaged batch was durable (P3)."),
-    rare("proof-same-boot", "The system did not restart, so a damaged batch was durable (P4)."),
+    rare("later-batch-unproven", "A batch reads behind one that does not, and proves nothing."),
     rare("super-copy-invalid", "A copy of SUPER does not read."),
     rare("free-segment-found", "The free segment of an earlier life is taken over."),
     rare("batch-split", "One call writes more than fits into a batch."),

@@ -15,6 +15,7 @@ use crate::coverage::Fault;
 use crate::html;
 use crate::machine::{Examination, Invariant};
 use crate::model::Model;
+use crate::oracle::Failure;
 use crate::report::Report;
 use crate::runner::{self, Summary};
 use crate::swarm::Fixed;
@@ -195,6 +196,12 @@ pub fn hunt<M: StateMachine>(
     goes_on: &(dyn Fn(&Summary) -> bool + Sync),
 ) -> Summary {
     runner::hunt(&plan.ingredients(), config, goes_on)
+}
+
+/// Runs one world by whatever choices: a recording, the bytes of a fuzzer, a sequence of an
+/// enumeration. `None` if all oracles are content.
+pub fn play<M: StateMachine>(plan: &Plan<M>, choices: &Choices) -> Option<Failure> {
+    runner::play(&plan.ingredients(), choices).failure
 }
 
 /// Runs a seed once more and tells what happened: a failing one after its choices were shrunk, any

@@ -121,7 +121,7 @@ mod workload;
 mod world;
 
 pub use self::atlas::Class;
-pub use self::check::{Config, EVENTS, Plan, check, hunt, replay, run};
+pub use self::check::{Config, EVENTS, Plan, check, hunt, play, replay, run};
 pub use self::choice::{Choices, Site};
 pub use self::network::NetworkProfile;
 pub use self::oracle::Failure;

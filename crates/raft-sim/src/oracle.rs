@@ -294,6 +294,12 @@ impl Oracle {
             }
             None => self.leaders.insert(term, node),
         };
+        let voted = |voter: NodeId| self.votes.get(&(voter, term)) == Some(&node);
+        if !state.membership().has_quorum(voted) {
+            let text =
+                format!("{node} leads term {term}, and no quorum of disks holds a vote for it");
+            return Err(Failure::of("election safety", node, text));
+        }
         self.inherited[place(node)] = state.commit_index().max(self.commit_seen[place(node)]);
         // The last is enough: by Log Matching a log that holds it holds all before it.
         let earlier = self.canonical.iter().rev().find(|entry| entry.known_in < term);

@@ -76,9 +76,14 @@ pub(crate) fn run(world: &mut World) -> Run {
     Run { failure, events, simulated_ns, hash, coverage, committed, operations }
 }
 
+/// Runs a world by these choices.
+pub(crate) fn play(ingredients: &Ingredients, choices: &Choices) -> Run {
+    run(&mut World::new(choices.clone(), ingredients.clone()))
+}
+
 /// Runs a seed.
 pub(crate) fn run_seed(ingredients: &Ingredients, seed: u64) -> Run {
-    run(&mut World::new(Choices::random(seed), ingredients.clone()))
+    play(ingredients, &Choices::random(seed))
 }
 
 /// What many runs came to. Events and time count each seed once.

@@ -114,8 +114,16 @@ fn different_states_at_one_index_are_noticed() {
     complains(oracle.digest(node(2), Index::new(7), 2), "equal states");
 }
 
-/// A node of one that commits while the oracle saw no write of it; seen, all is well.
-fn commit_alone(sees_writes: bool) -> Check {
+/// What the disk of a node really does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writes {
+    Nothing,
+    Votes,
+    All,
+}
+
+/// A node of one that is elected and commits, on a disk that may lie to it.
+fn commit_alone(writes: Writes) -> Check {
     let config = RaftConfig::new(1, vec![]);
     let mut storage = MemoryStorage::new();
     let peer = Peer { node: node(1), incarnation: Incarnation::new(1) };
@@ -131,8 +139,10 @@ fn commit_alone(sees_writes: bool) -> Check {
         for entry in persist.entries() {
             oracle.entry(node(1), EntryId::ZERO, entry)?;
         }
-        if sees_writes {
-            oracle.wrote(node(1), &WriteFacts::of(&persist))?;
+        match writes {
+            Writes::Nothing => {}
+            Writes::Votes => oracle.wrote(node(1), &facts(1, Some(1), vec![]))?,
+            Writes::All => oracle.wrote(node(1), &WriteFacts::of(&persist))?,
         }
         let written = write(&mut storage, vec![(raft_core::GroupId::ZERO, persist)]);
         for written in written.expect("memory does not fail") {
@@ -144,11 +154,13 @@ fn commit_alone(sees_writes: bool) -> Check {
     oracle.applies(node(1), &entry(1, 1, "another command"))
 }
 
-/// A commit that no disk stands behind, and an entry applied that is not the committed one.
+/// A leader without votes, a commit that no disk stands behind, and an entry applied that is not
+/// the committed one.
 #[test]
-fn a_commit_without_disks_and_a_wrong_apply_are_noticed() {
-    complains(commit_alone(false), "durable quorum");
-    complains(commit_alone(true), "state machine safety");
+fn leaders_commits_and_applies_without_ground_are_noticed() {
+    complains(commit_alone(Writes::Nothing), "election safety");
+    complains(commit_alone(Writes::Votes), "durable quorum");
+    complains(commit_alone(Writes::All), "state machine safety");
 }
 
 /// "Not applied", said of a proposal that became an entry; a read index from before the read.

@@ -430,7 +430,7 @@ impl<'a> Recovery<'a> {
             }
             return Err(self.corrupt(seq, offset, fault, proof));
         }
-        mark!("proof-same-boot", later.any || newer.any);
+        mark!("later-batch-unproven", later.any || newer.any);
         let lsn_max = seen.max(later.lsn_max).max(newer.lsn_max);
         self.tail.next_lsn = self.tail.next_lsn.max(lsn_max + 1);
         match fault {
