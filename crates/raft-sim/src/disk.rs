@@ -276,11 +276,12 @@ impl SimDisk {
         self.state().hung_until = at;
     }
 
-    /// Damages something that was durable and whose loss can be proven, if there is such a thing.
-    pub fn damage(&self, kind: DamageKind) -> Option<Damage> {
+    /// Damages something that is durable at this moment and whose loss can be proven, if there is
+    /// such a thing.
+    pub fn damage(&self, now: u64, kind: DamageKind) -> Option<Damage> {
         let mut guard = self.state();
         let state = &mut *guard;
-        damage::strike(&mut state.image, kind, &state.choices)
+        damage::strike(&mut state.image, now, kind, &state.choices)
     }
 
     /// Damages the block at this place of a file, or what of it is in the file. Says whether there

@@ -379,7 +379,7 @@ impl World {
         if !self.may_lose(seat) || self.seats[seat].is_swapped {
             return false;
         }
-        let Some(damage) = self.seats[seat].disk.damage(kind) else { return false };
+        let Some(damage) = self.seats[seat].disk.damage(self.now, kind) else { return false };
         let id = self.seats[seat].id;
         self.atlas.strike(id);
         self.tell(|| What::Fault { nodes: vec![id], text: damage.to_string() });

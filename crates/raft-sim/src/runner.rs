@@ -244,7 +244,7 @@ fn relatives(oracle: &str) -> Vec<String> {
     let property = match oracle {
         "election safety" => "ES",
         "log matching" => "LM",
-        "leader completeness" => "LC",
+        "leader completeness" | "vote rule (§5.4.1)" => "LC",
         "state machine safety" | "equal states" | "snapshots" | "state machine" | "invariant" => {
             "SMS"
         }

@@ -47,8 +47,8 @@ impl fmt::Display for Damage {
 }
 
 /// Blocks that hold something and have a witness: another block of the file that holds something
-/// and was written by a later sync.
-fn targets(image: &Image) -> Vec<(usize, usize)> {
+/// and was written by a later sync, one that has returned by now.
+fn targets(image: &Image, now: u64) -> Vec<(usize, usize)> {
     let block = image.block();
     let mut targets = Vec::new();
     for (path, file) in image.names() {
@@ -58,7 +58,9 @@ fn targets(image: &Image) -> Vec<(usize, usize)> {
             file.durable[range].iter().any(|byte| *byte != 0)
         };
         let used: Vec<usize> = (0..file.generation.len()).filter(is_used).collect();
-        let newest = used.iter().map(|at| file.generation[*at]).max().unwrap_or(0);
+        let settled = image.settled(number, now);
+        let generations = used.iter().map(|at| file.generation[*at]);
+        let newest = generations.filter(|generation| *generation <= settled).max().unwrap_or(0);
         let witnessed = |at: &&usize| (1..newest).contains(&file.generation[**at]);
         targets.extend(used.iter().filter(witnessed).map(|at| (number, *at)));
     }
@@ -66,8 +68,13 @@ fn targets(image: &Image) -> Vec<(usize, usize)> {
 }
 
 /// Damages one of the blocks.
-pub(super) fn strike(image: &mut Image, kind: DamageKind, choices: &Choices) -> Option<Damage> {
-    let targets = targets(image);
+pub(super) fn strike(
+    image: &mut Image,
+    now: u64,
+    kind: DamageKind,
+    choices: &Choices,
+) -> Option<Damage> {
+    let targets = targets(image, now);
     if targets.is_empty() {
         return None;
     }

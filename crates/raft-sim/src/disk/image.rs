@@ -122,6 +122,17 @@ impl Image {
         self.names().map(|(_, file)| file.len() as u64).sum()
     }
 
+    /// The newest sync of a file that has returned at this moment: those of a job under way may
+    /// still be taken back.
+    pub(super) fn settled(&self, file: usize, at: u64) -> u32 {
+        let is_open = |change: &&Change| {
+            change.at > at
+                && matches!(change.what, Undo::Sync { file: synced, .. } if synced == file)
+        };
+        let open = self.history.iter().filter(is_open).count();
+        self.files[file].generations - u32::try_from(open).expect("a job has few syncs")
+    }
+
     /// Pending blocks and names.
     pub(super) fn pending(&self) -> usize {
         let blocks = self.names.values().map(|file| self.files[*file].pending.len());

@@ -4,7 +4,7 @@
 //! * Who asks for votes was promised a quorum of them before (thesis §9.6).
 //! * Who heard its leader, or gave its vote, less than the lower election timeout ago does not
 //!   campaign (§5.2), and adopts no term from others that do (thesis §4.2.3).
-//! * A leader is deposed by no question.
+//! * A leader is deposed by no question, and a better log is not refused without a cause (§5.4.1).
 //! * A follower that hears nothing campaigns within the upper election timeout (§5.2).
 //! * A pre-candidate that is stuck in an earlier term is told so.
 //! * Within a conversation the match index only grows (Figure 2).
@@ -161,6 +161,7 @@ impl Etiquette {
             );
             return Err(Failure::of("stickiness (thesis §4.2.3)", node, text));
         }
+        Self::votes_with_cause(message, before, state)?;
         self.note(message, state, now);
         if matches!(message.body, Body::PreVote(_)) && message.term < before.term && is_durable {
             self.nodes[place(node)].owes = Some((message.from.node, message.epoch));
@@ -180,6 +181,27 @@ impl Etiquette {
             | Body::ProposeResponse(_)
             | Body::TimeoutNow => Ok(()),
         }
+    }
+
+    /// Who follows a candidate into its term gives it the vote, if and only if its log is at least
+    /// as up-to-date (§5.4.1).
+    fn votes_with_cause(message: &Message, before: Before, state: &RaftState) -> Check {
+        let Body::RequestVote(ask) = &message.body else { return Ok(()) };
+        let (node, from, term) = (message.to, message.from.node, message.term);
+        if term <= before.term || state.current_term() != term {
+            return Ok(());
+        }
+        let (last, votes) = (state.log().last(), state.voted_for() == Some(from));
+        if votes == (ask.last >= last) {
+            return Ok(());
+        }
+        let does = if votes { "gives" } else { "refuses" };
+        let text = format!(
+            "{node}, whose log ends with {last}, {does} {from} its vote in term {term}, whose log \
+             ends with {}",
+            ask.last
+        );
+        Err(Failure::of("vote rule (§5.4.1)", node, text))
     }
 
     fn note(&mut self, message: &Message, state: &RaftState, now: Time) {

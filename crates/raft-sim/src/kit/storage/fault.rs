@@ -229,7 +229,7 @@ pub(super) fn damage_is_not_taken_for_a_torn_tail(stage: &mut Stage<'_>) -> Verd
         ];
         for (number, kind) in (0..).zip(kinds) {
             let disk = end.disk.fork(Choices::random(seed << 8 | number));
-            let Some(damage) = disk.damage(kind) else { continue };
+            let Some(damage) = disk.damage(u64::MAX, kind) else { continue };
             let Ok(mut storage) = stage.open(&disk) else { continue };
             let owner = storage.identity();
             let whole = end.story.states.last();
