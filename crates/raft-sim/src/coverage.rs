@@ -176,14 +176,29 @@ impl Coverage {
         }
     }
 
-    /// Every combination that was never met.
+    /// Every combination that was never met, but for those that cannot be.
     pub fn missing(&self) -> Vec<(Fault, Phase)> {
         let all = Fault::ALL.iter().flat_map(|f| Phase::ALL.iter().map(move |p| (*f, *p)));
-        all.filter(|(fault, phase)| self.count(*fault, *phase) == 0).collect()
+        let possible = all.filter(|(fault, phase)| fault.impossible_in(*phase).is_none());
+        possible.filter(|(fault, phase)| self.count(*fault, *phase) == 0).collect()
     }
 }
 
-/// A Markdown table: a row for each fault, a column for each phase.
+impl Fault {
+    /// Why this fault cannot meet this phase; `None` if it can.
+    pub const fn impossible_in(self, phase: Phase) -> Option<&'static str> {
+        match (self, phase) {
+            (Self::CleanStop, Phase::Stopping) => Some("it was asked to stop already"),
+            (Self::Campaign, Phase::Recovery | Phase::Stopping) => {
+                Some("no node runs that could be asked")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A Markdown table: a row for each fault, a column for each phase. A dash is a cell that cannot
+/// be met.
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "| {:<22} |", "fault")?;
@@ -197,7 +212,10 @@ impl fmt::Display for Coverage {
         for fault in Fault::ALL {
             write!(f, "\n| {fault:<22} |")?;
             for phase in Phase::ALL {
-                write!(f, " {:>10} |", self.count(*fault, *phase))?;
+                match fault.impossible_in(*phase) {
+                    Some(_) => write!(f, " {:>10} |", "–")?,
+                    None => write!(f, " {:>10} |", self.count(*fault, *phase))?,
+                }
             }
         }
         writeln!(f)

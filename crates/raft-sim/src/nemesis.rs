@@ -52,7 +52,15 @@ const fn both(one: NodeId, other: NodeId) -> [Link; 2] {
 }
 
 /// Faults that wait at once.
-const ARMED_MAX: usize = 8;
+const ARMED_MAX: usize = 16;
+
+/// Phases that faults are aimed at; those that are short or rare stand more than once.
+const AIMS: [&[Phase]; 4] = [
+    Phase::ALL,
+    &[Phase::Truncating, Phase::Stopping, Phase::SteppingDown, Phase::Truncating],
+    &[Phase::Truncating, Phase::Stopping, Phase::Recovery, Phase::SegmentRoll],
+    Phase::ALL,
+];
 
 impl Nemesis {
     pub(crate) fn stop(&mut self) {
@@ -71,15 +79,41 @@ impl World {
         self.push(at, Event::Strike);
         let fault = *self.choices.pick(Site::Nemesis, &self.swarm.faults);
         if self.choices.chance(Site::Nemesis, 600_000) {
-            let phase = *self.choices.pick(Site::Nemesis, Phase::ALL);
-            if self.nemesis.armed.len() == ARMED_MAX {
-                self.nemesis.armed.remove(0);
-            }
-            self.nemesis.armed.push((fault, phase));
+            let aims = *self.choices.pick(Site::Nemesis, &AIMS);
+            let phase = *self.choices.pick(Site::Nemesis, aims);
+            self.arm(fault, phase);
             return Ok(());
         }
         let seat = self.choices.choose(Site::Nemesis, self.seats.len() as u64);
-        self.inject(fault, usize::try_from(seat).expect("a small number"))
+        self.inject(fault, usize::try_from(seat).expect("a small number"))?;
+        Ok(())
+    }
+
+    /// Lets a fault wait for a phase. Damage is allowed seldom, so it waits the longest.
+    fn arm(&mut self, fault: Fault, phase: Phase) {
+        let armed = &mut self.nemesis.armed;
+        if armed.len() >= ARMED_MAX
+            && let Some(oldest) = armed.iter().position(|(fault, _)| !fault.is_damage())
+        {
+            armed.remove(oldest);
+        }
+        if armed.len() < 2 * ARMED_MAX {
+            armed.push((fault, phase));
+        }
+    }
+
+    /// Where anything may be damaged, some of it waits for a truncation from the beginning: few
+    /// runs see one.
+    pub(crate) fn arm_damage(&mut self) {
+        if self.swarm.class != Class::C {
+            return;
+        }
+        let faults = self.swarm.faults.clone();
+        for fault in faults.into_iter().filter(|fault| fault.is_damage()) {
+            if self.choices.chance(Site::Nemesis, 500_000) {
+                self.arm(fault, Phase::Truncating);
+            }
+        }
     }
 
     /// A node may have entered a phase that a fault waits for.
@@ -91,16 +125,20 @@ impl World {
         let Some(at) = self.nemesis.armed.iter().position(|(_, phase)| phases.has(*phase)) else {
             return Ok(());
         };
-        let (fault, _) = self.nemesis.armed.remove(at);
-        self.inject(fault, seat)
+        let (fault, phase) = self.nemesis.armed.remove(at);
+        // What the atlas does not allow now it may allow later.
+        if !self.inject(fault, seat)? && fault.is_damage() {
+            self.arm(fault, phase);
+        }
+        Ok(())
     }
 
     /// A fault hits a machine, if it can.
-    fn inject(&mut self, fault: Fault, seat: usize) -> Check {
+    fn inject(&mut self, fault: Fault, seat: usize) -> Result<bool, Failure> {
         let phases = self.phases(seat);
         let id = self.seats[seat].id;
         if self.seats[seat].is_out || !self.carry_out(fault, seat) {
-            return Ok(());
+            return Ok(false);
         }
         if fault == Fault::Campaign {
             self.campaign(seat)?;
@@ -114,7 +152,11 @@ impl World {
         }
         self.feed(0xfa << 32 | (fault as u64) << 8 | seat as u64);
         self.tell(|| What::Fault { nodes: vec![id], text: format!("{fault}") });
-        Ok(())
+        // A stop is short: what waits for it must strike now.
+        if fault == Fault::CleanStop {
+            self.aim(seat)?;
+        }
+        Ok(true)
     }
 
     /// Does what the fault says. `false` if that is not possible now.

@@ -159,6 +159,7 @@ impl World {
             world.push(0, Event::Start { seat, life: 0 });
         }
         world.open_clients();
+        world.arm_damage();
         if !world.swarm.faults.is_empty() {
             let at = world.some_time(world.swarm.fault_ns);
             world.push(at, Event::Strike);

@@ -60,6 +60,13 @@ impl Coverage {
             );
         } else {
             println!("{coverage}");
+            for fault in Fault::ALL {
+                for phase in Phase::ALL {
+                    if let Some(why) = fault.impossible_in(*phase) {
+                        println!("cannot be: {fault} in phase {phase}: {why}");
+                    }
+                }
+            }
             for (fault, phase) in &missing {
                 println!("never: {fault} in phase {phase}");
             }
