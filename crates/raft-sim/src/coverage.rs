@@ -36,7 +36,7 @@ named! {
         PowerLoss = "power loss",
         /// A process dies, its operating system lives.
         Kill = "kill",
-        /// The power fails between two effects of a node: messages, calls, answers.
+        /// A node dies, or its power fails, between two effects: messages, calls, answers.
         EffectCrash = "crash between effects",
         /// Every machine loses its power at once.
         RestartAll = "power loss of all",
@@ -64,7 +64,7 @@ named! {
         Reorder = "reordering",
         /// A node and another hear each other no more.
         Cut = "cut link",
-        /// A node is not heard, but hears.
+        /// A node is not heard, but hears, or the other way round.
         OneWay = "one-way cut",
         /// Two halves that only one node connects.
         Bridge = "bridge",

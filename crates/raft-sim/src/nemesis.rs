@@ -166,12 +166,11 @@ impl World {
             Fault::Kill => self.dies(seat, Crash::Process),
             Fault::EffectCrash => self.dies_between_effects(seat),
             Fault::RestartAll => {
-                for other in 0..self.seats.len() {
-                    if other != seat {
-                        self.dies(other, Crash::Power);
-                    }
+                let mut any = false;
+                for machine in 0..self.seats.len() {
+                    any |= self.dies(machine, Crash::Power);
                 }
-                self.dies(seat, Crash::Power)
+                any
             }
             Fault::Pause => {
                 let until = self.now + self.a_while();

@@ -175,7 +175,7 @@ fn each_seed(
                     if number >= config.seeds {
                         return;
                     }
-                    let seed = config.start + number;
+                    let seed = config.start.wrapping_add(number);
                     let (first, second) = run(seed);
                     let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
                     summary.add(seed, first, second.as_ref());

@@ -165,6 +165,9 @@ impl Swarm {
             ("look at the lanes after", millis(self.pump_ns)),
             ("apply takes up to", millis(self.apply_ns)),
             ("writes in flight", self.writes_max.to_string()),
+            ("clients think for about", millis(self.think_ns)),
+            ("clients give up after", millis(self.patience_ns)),
+            ("equal moments are permuted", self.permutes.to_string()),
         ];
         rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

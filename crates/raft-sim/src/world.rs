@@ -116,6 +116,9 @@ const QUEUE_MAX: usize = 200_000;
 /// Operations of clients in a report.
 const OPERATIONS_TOLD: usize = 40;
 
+/// Also a short storm is followed by a liveness part of this size.
+const LENGTH_MIN: u64 = 10_000;
+
 /// A run that is not over after so many times the events of its storm never will be.
 const LENGTH_MAX: u64 = 60;
 
@@ -199,7 +202,9 @@ impl World {
         };
         self.now = self.now.max(at);
         self.step += 1;
-        if self.queue.len() > QUEUE_MAX || self.step > self.ingredients.events * LENGTH_MAX {
+        if self.queue.len() > QUEUE_MAX
+            || self.step > self.ingredients.events.max(LENGTH_MIN).saturating_mul(LENGTH_MAX)
+        {
             let text = format!("{} events to come after {}", self.queue.len(), self.step);
             return Err(Failure::new("progress", text));
         }

@@ -10,6 +10,9 @@ use std::process::{Command, ExitCode};
 /// Whether this program is that build.
 pub(crate) const IS_ONE: bool = cfg!(raft_mutants);
 
+/// Set for the build that is started here, so that it never starts another.
+const MARK: &str = "RAFT_SIM_TEST_BUILD";
+
 /// Builds it from the sources this program was made from and runs it with the same arguments.
 pub(crate) fn run_again() -> ExitCode {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -21,13 +24,21 @@ pub(crate) fn run_again() -> ExitCode {
         );
         return ExitCode::FAILURE;
     }
+    if env::var_os(MARK).is_some() {
+        eprintln!("cargo does not pass RUSTFLAGS on: known bugs cannot be compiled in here");
+        return ExitCode::FAILURE;
+    }
     eprintln!("building with the known bugs compiled in …");
     let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-        .current_dir(root)
-        .args(["run", "--release", "--quiet", "--package", "raft-sim"])
-        .args(["--target-dir", "target/mutants", "--"])
+        .args(["run", "--release", "--quiet", "--package", "raft-sim", "--manifest-path"])
+        .arg(root.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(root.join("target/mutants"))
+        .arg("--")
         .args(env::args_os().skip(1))
         .env("RUSTFLAGS", "--cfg raft_mutants")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        .env(MARK, "1")
         // It is built for an hour's use: linking fast matters more than the last percent.
         .env("CARGO_PROFILE_RELEASE_LTO", "off")
         .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")

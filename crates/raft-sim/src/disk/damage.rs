@@ -96,13 +96,18 @@ pub(super) fn strike(
             target.view[offset] ^= bit;
         }
         DamageKind::Unreadable => image.file_mut(file).unreadable.push(number),
-        DamageKind::Stale => overwrite(image, (file, number), &vec![0; block]),
+        DamageKind::Stale => go_back(image, (file, number)),
         DamageKind::Misdirected => {
-            let (from, source) = *choices.pick(Site::Damage, &targets);
+            let others: Vec<_> =
+                targets.iter().filter(|target| **target != (file, number)).collect();
+            if others.is_empty() {
+                return None;
+            }
+            let (from, source) = **choices.pick(Site::Damage, &others);
             let range = range_of(source, block, image.file(from).durable.len());
             let bytes = image.file(from).durable[range].to_vec();
             overwrite(image, (file, number), &bytes);
-            overwrite(image, (from, source), &vec![0; block]);
+            go_back(image, (from, source));
         }
     }
     Some(Damage { kind, path, offset })
@@ -132,6 +137,13 @@ pub(super) fn strike_at(image: &mut Image, kind: DamageKind, path: &Path, offset
         }
     }
     true
+}
+
+/// The block holds what it held before its last write: an older version, or nothing.
+fn go_back(image: &mut Image, (file, number): (usize, usize)) {
+    let nothing = vec![0; image.block()];
+    let before = image.file(file).previous.get(&number).cloned().unwrap_or(nothing);
+    overwrite(image, (file, number), &before);
 }
 
 fn overwrite(image: &mut Image, (file, number): (usize, usize), bytes: &[u8]) {

@@ -21,6 +21,8 @@ pub(super) struct File {
     is_pending: Vec<bool>,
     /// Clean blocks whose view differs from what is durable: a sync failed, or the medium rotted.
     pub(super) unlike: Vec<usize>,
+    /// What a block held before it was last synced, if that was anything.
+    pub(super) previous: BTreeMap<usize, Vec<u8>>,
     /// Blocks that cannot be read.
     pub(super) unreadable: Vec<usize>,
     /// In which sync of this file a block became durable; zero: in none.
@@ -271,6 +273,9 @@ impl Image {
         for number in std::mem::take(&mut target.pending) {
             let range = range_of(number, block, target.view.len());
             old.extend_from_slice(&target.durable[range.clone()]);
+            if target.durable[range.clone()].iter().any(|byte| *byte != 0) {
+                target.previous.insert(number, target.durable[range.clone()].to_vec());
+            }
             target.durable[range.clone()].copy_from_slice(&target.view[range]);
             target.is_pending[number] = false;
             blocks.push((number, target.generation[number]));

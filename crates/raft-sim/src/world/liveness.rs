@@ -283,7 +283,7 @@ impl World {
         })
     }
 
-    /// The time is up: a bug, unless the atlas proves that an item is on no disk of the core.
+    /// The time is up: a bug. Worse, if a committed entry is on no disk of the core.
     fn not_live(&mut self, unmet: &str) -> Check {
         let Some(liveness) = &self.liveness else { return Ok(()) };
         let canonical = self.oracle.canonical_terms();
@@ -292,11 +292,10 @@ impl World {
             .iter()
             .map(|seat| (self.seats[*seat].id, &self.oracle.images[*seat].log[..]));
         let logs: Vec<(NodeId, &[Term])> = logs.collect();
+        // A core is a quorum of undamaged disks, and whatever is committed was durable on a quorum.
         if let Some(index) = Atlas::missing(&canonical, &logs) {
-            let text = format!("entry {index} is on no disk of the core: nothing is demanded");
-            self.tell(|| What::Part { text });
-            self.is_finished = true;
-            return Ok(());
+            let text = format!("the committed entry {index} is on no disk of the core");
+            return Err(Failure::new("durability", text));
         }
         let ids: Vec<NodeId> = liveness.core.iter().map(|seat| self.seats[*seat].id).collect();
         let progress = self.core_leader().and_then(|seat| self.seats[seat].process());

@@ -21,6 +21,9 @@ use crate::trace::ProcessState;
 /// The cluster of every world.
 const CLUSTER: ClusterId = ClusterId::new(0xc1u128);
 
+/// Where every machine keeps its log.
+const ROOT: &str = "/data";
+
 /// Every so many commands, on average, a machine is replaced by its own snapshot.
 const ROUND_TRIP_PERIOD: u64 = 50;
 
@@ -52,7 +55,7 @@ impl World {
     fn open_disk(&mut self, seat: usize) -> Result<Recovering, IdentifyError> {
         let environment = self.environment(seat);
         let disk = std::sync::Arc::new(self.seats[seat].disk.handle());
-        let storage = FileStorage::open_with(disk, environment, "/data", self.swarm.files);
+        let storage = FileStorage::open_with(disk, environment, ROOT, self.swarm.files);
         let mut storage = storage.map_err(IdentifyError::Storage)?;
         let incarnation = u128::from(self.entropy()) << 64 | u128::from(self.entropy());
         let node = self.seats[seat].id;
@@ -206,6 +209,10 @@ impl World {
         if !is_excused {
             let text = format!("nothing is wrong with the disk of {node}, and it says: {text}");
             return Err(Failure::of("recovery", node, text));
+        }
+        if !text.contains(ROOT) {
+            let text = format!("{node} stops and does not name the place: {text}");
+            return Err(Failure::of("damage", node, text));
         }
         self.seats[seat].disk.crash(self.now, Crash::Process);
         self.end_process(seat);
