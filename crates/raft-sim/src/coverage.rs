@@ -149,10 +149,13 @@ impl Coverage {
     /// A fault hit a node in these phases.
     pub(crate) fn hit(&mut self, fault: Fault, phases: Phases) {
         self.totals[fault as usize] += 1;
-        for phase in Phase::ALL {
-            if phases.has(*phase) {
-                self.cells[fault as usize * Phase::ALL.len() + *phase as usize] += 1;
-            }
+        self.met(fault, phases);
+    }
+
+    /// A fault that was put there before took effect in these phases.
+    pub(crate) fn met(&mut self, fault: Fault, phases: Phases) {
+        for phase in Phase::ALL.iter().filter(|phase| phases.has(**phase)) {
+            self.cells[fault as usize * Phase::ALL.len() + *phase as usize] += 1;
         }
     }
 
@@ -185,9 +188,33 @@ impl Coverage {
 }
 
 impl Fault {
+    /// Whether it strikes calls of a disk: in the phases that are jobs of a disk it is counted when
+    /// a call of that job fails or takes longer.
+    pub(crate) const fn is_of_calls(self) -> bool {
+        matches!(
+            self,
+            Self::SyncError
+                | Self::WriteError
+                | Self::ReadError
+                | Self::OpenError
+                | Self::ShortIo
+                | Self::Full
+                | Self::SlowDisk
+                | Self::HungDisk
+        )
+    }
+
     /// Why this fault cannot meet this phase; `None` if it can.
     pub const fn impossible_in(self, phase: Phase) -> Option<&'static str> {
         match (self, phase) {
+            (Self::ReadError, Phase::Truncating | Phase::SegmentRoll | Phase::Stopping) => {
+                Some("nothing is read then")
+            }
+            (Self::OpenError, Phase::Stopping) => Some("nothing is opened then"),
+            (Self::OpenError, Phase::Truncating) => {
+                Some("a file is opened only if a segment begins with it: see there")
+            }
+            (Self::Full, Phase::Stopping) => Some("nothing grows then"),
             (Self::CleanStop, Phase::Stopping) => Some("it was asked to stop already"),
             (Self::Campaign, Phase::Recovery | Phase::Stopping) => {
                 Some("no node runs that could be asked")
@@ -233,6 +260,15 @@ impl Phases {
 
     pub(crate) const fn with_if(self, holds: bool, phase: Phase) -> Self {
         if holds { self.with(phase) } else { self }
+    }
+
+    /// Without the phases that are jobs of a disk.
+    pub(crate) const fn without_jobs(self) -> Self {
+        let jobs = 1 << Phase::Truncating as u16
+            | 1 << Phase::SegmentRoll as u16
+            | 1 << Phase::Recovery as u16
+            | 1 << Phase::Stopping as u16;
+        Self(self.0 & !jobs)
     }
 
     pub(crate) const fn has(self, phase: Phase) -> bool {

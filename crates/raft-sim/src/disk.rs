@@ -23,6 +23,7 @@ pub use self::port::DiskHandle;
 
 use self::image::Image;
 use crate::choice::{Choices, Site};
+use crate::coverage::Fault;
 
 /// A disk. Clones show the same disk; it outlives the processes that use it.
 #[derive(Clone, Debug)]
@@ -125,8 +126,10 @@ struct State {
     slowness: u64,
     hung_until: u64,
     counts: DiskCounts,
-    /// Whether the job so far gave a segment its name.
-    renamed: bool,
+    /// Whether the job so far took a file in hand that will be, or became, a segment.
+    begins: bool,
+    /// Faults that struck calls of the job so far.
+    met: BTreeSet<Fault>,
 }
 
 impl SimDisk {
@@ -145,7 +148,8 @@ impl SimDisk {
             slowness: 1,
             hung_until: 0,
             counts: DiskCounts::default(),
-            renamed: false,
+            begins: false,
+            met: BTreeSet::new(),
         })))
     }
 
@@ -160,7 +164,8 @@ impl SimDisk {
         let mut state = self.state();
         state.image.forget_history();
         state.clock = state.clock.max(now);
-        state.renamed = false;
+        state.begins = false;
+        state.met.clear();
     }
 
     /// When the last call of the present job is done.
@@ -176,9 +181,14 @@ impl SimDisk {
         moments
     }
 
-    /// Whether the present job gave a file a new name: a segment was begun.
-    pub fn job_renamed(&self) -> bool {
-        self.state().renamed
+    /// Whether the present job of a WAL took a file in hand that will be, or became, a segment.
+    pub fn job_begins(&self) -> bool {
+        self.state().begins
+    }
+
+    /// Faults that struck calls of the present job.
+    pub(crate) fn job_met(&self) -> Vec<Fault> {
+        self.state().met.iter().copied().collect()
     }
 
     /// A handle for a new process.
@@ -337,6 +347,12 @@ impl State {
             return Err(io::Error::other("the process is dead"));
         }
         self.counts.calls += 1;
+        if self.slowness > 1 {
+            self.met.insert(Fault::SlowDisk);
+        }
+        if self.hung_until > self.clock {
+            self.met.insert(Fault::HungDisk);
+        }
         self.clock = self.clock.max(self.hung_until) + nanos * self.slowness;
         self.image.now = self.clock;
         Ok(())
@@ -349,6 +365,12 @@ impl State {
             Some(0) => {
                 self.faults.remove(&fault);
                 self.counts.failed += 1;
+                self.met.insert(match fault {
+                    CallFault::Sync => Fault::SyncError,
+                    CallFault::Write => Fault::WriteError,
+                    CallFault::Read => Fault::ReadError,
+                    CallFault::Open => Fault::OpenError,
+                });
                 true
             }
             Some(after) => {
@@ -363,10 +385,11 @@ impl State {
         if !self.profile.short || bytes < 2 {
             return bytes;
         }
-        if !self.choices.chance(Site::Short, 20_000) {
+        if !self.choices.chance(Site::Short, 100_000) {
             return bytes;
         }
         self.counts.short += 1;
+        self.met.insert(Fault::ShortIo);
         let part = self.choices.between(Site::Short, 1, bytes as u64);
         usize::try_from(part).unwrap_or(bytes)
     }
@@ -374,7 +397,10 @@ impl State {
     /// Whether a file may grow by so much.
     fn has_room(&mut self, more: u64) -> bool {
         let fits = more == 0 || self.image.bytes() + more <= self.quota;
-        self.counts.full += u64::from(!fits);
+        if !fits {
+            self.counts.full += 1;
+            self.met.insert(Fault::Full);
+        }
         fits
     }
 }

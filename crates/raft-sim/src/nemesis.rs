@@ -11,7 +11,7 @@ use raft_core::{NodeId, Role};
 use crate::atlas::Class;
 use crate::choice::Site;
 use crate::clock::TRUE_RATE;
-use crate::coverage::{Fault, Phase};
+use crate::coverage::{Fault, Phase, Phases};
 use crate::disk::{CallFault, Crash, DamageKind, SimDisk};
 use crate::network::{Burst, place};
 use crate::oracle::{Check, Failure};
@@ -122,7 +122,12 @@ impl World {
             return Ok(());
         }
         let phases = self.phases(seat);
-        let Some(at) = self.nemesis.armed.iter().position(|(_, phase)| phases.has(*phase)) else {
+        // What is to strike calls of a job has to be there before the job is carried out.
+        let jobless = phases.without_jobs();
+        let is_meant = |(fault, phase): &(Fault, Phase)| {
+            if fault.is_of_calls() { jobless.has(*phase) } else { phases.has(*phase) }
+        };
+        let Some(at) = self.nemesis.armed.iter().position(is_meant) else {
             return Ok(());
         };
         let (fault, phase) = self.nemesis.armed.remove(at);
@@ -133,25 +138,50 @@ impl World {
         Ok(())
     }
 
+    /// A job of a disk is about to be carried out: what waits for it is put there.
+    pub(crate) fn aim_before(&mut self, seat: usize, phases: Phases) {
+        let is_meant = |(fault, phase): &(Fault, Phase)| fault.is_of_calls() && phases.has(*phase);
+        while let Some(at) = self.nemesis.armed.iter().position(is_meant) {
+            let (fault, _) = self.nemesis.armed.remove(at);
+            if self.carry_out(fault, seat) {
+                self.note(fault, seat, Phases::default());
+            }
+        }
+    }
+
+    /// A job of a disk was carried out: the faults that struck its calls are counted.
+    pub(crate) fn count_job(&mut self, seat: usize, phases: Phases) {
+        for fault in self.seats[seat].disk.job_met() {
+            self.coverage.met(fault, phases);
+        }
+    }
+
+    /// A fault was put there.
+    fn note(&mut self, fault: Fault, seat: usize, phases: Phases) {
+        let id = self.seats[seat].id;
+        let is_of_messages = matches!(
+            fault,
+            Fault::Loss | Fault::Double | Fault::Late | Fault::Reorder | Fault::Corrupt
+        );
+        // Faults that happen to single messages are counted where they do.
+        if !is_of_messages {
+            let phases = if fault.is_of_calls() { phases.without_jobs() } else { phases };
+            self.coverage.hit(fault, phases);
+        }
+        self.feed(0xfa << 32 | (fault as u64) << 8 | seat as u64);
+        self.tell(|| What::Fault { nodes: vec![id], text: format!("{fault}") });
+    }
+
     /// A fault hits a machine, if it can.
     fn inject(&mut self, fault: Fault, seat: usize) -> Result<bool, Failure> {
         let phases = self.phases(seat);
-        let id = self.seats[seat].id;
         if self.seats[seat].is_out || !self.carry_out(fault, seat) {
             return Ok(false);
         }
         if fault == Fault::Campaign {
             self.campaign(seat)?;
         }
-        // Faults that happen to single messages are counted where they do.
-        if !matches!(
-            fault,
-            Fault::Loss | Fault::Double | Fault::Late | Fault::Reorder | Fault::Corrupt
-        ) {
-            self.coverage.hit(fault, phases);
-        }
-        self.feed(0xfa << 32 | (fault as u64) << 8 | seat as u64);
-        self.tell(|| What::Fault { nodes: vec![id], text: format!("{fault}") });
+        self.note(fault, seat, phases);
         // A stop is short: what waits for it must strike now.
         if fault == Fault::CleanStop {
             self.aim(seat)?;
@@ -208,7 +238,7 @@ impl World {
             Fault::OpenError => self.fail_call(seat, CallFault::Open),
             Fault::ShortIo => self.trouble(seat, |_, disk, _| disk.set_short(true)),
             Fault::Full => self.trouble(seat, |world, disk, _| {
-                disk.set_room(Some(world.choices.choose(Site::Nemesis, 64 << 10)));
+                disk.set_room(Some(world.choices.spread(Site::Nemesis, 1, 64 << 10) - 1));
             }),
             Fault::SlowDisk => self.trouble(seat, |world, disk, _| {
                 disk.set_slowness(world.choices.spread(Site::Nemesis, 2, 500));

@@ -159,7 +159,10 @@ impl World {
             ingredients,
         };
         for seat in 0..nodes {
-            world.push(0, Event::Start { seat, life: 0 });
+            // Some are late, so that their first start meets faults, too.
+            let is_late = world.choices.chance(Site::Nemesis, 300_000);
+            let at = if is_late { world.some_time(world.swarm.fault_ns) } else { 0 };
+            world.push(at, Event::Start { seat, life: 0 });
         }
         world.open_clients();
         world.arm_damage();

@@ -40,6 +40,7 @@ impl Disk for DiskHandle {
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn DiskFile>> {
         let file = self.call(|state| {
+            state.begins |= mode != OpenMode::Read;
             if state.fails(CallFault::Open) {
                 return Err(io::Error::other("too many open files"));
             }
@@ -64,7 +65,7 @@ impl Disk for DiskHandle {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.call(|state| {
-            state.renamed = true;
+            state.begins = true;
             let found = state.image.rename(from, to);
             if found { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
         })

@@ -11,6 +11,7 @@ use raft_storage::{Query, StorageError, Written, write};
 
 use super::{Event, World};
 use crate::choice::Site;
+use crate::coverage::{Phase, Phases};
 use crate::oracle::{Check, Failure, WriteFacts};
 use crate::seat::{ApplicationJob, DiskJob, DiskWork, Process};
 use crate::trace::What;
@@ -237,14 +238,27 @@ impl World {
             }
             DiskJob::Write(persist) => {
                 let batch = process.waiting_writes(persist);
-                let facts: Vec<WriteFacts> =
-                    batch.iter().map(|(_, persist)| WriteFacts::of(persist)).collect();
-                let result = write(&mut process.storage, batch);
-                DiskWork::Wrote { result, facts, begins: disk.job_renamed() }
+                self.write(seat, batch)
             }
         };
+        let process = self.seats[seat].process_mut().expect("it asked for the work");
         process.disk_work = Some(work);
         self.push(disk.job_end().max(now), Event::DiskDone { seat, life });
+    }
+
+    fn write(&mut self, seat: usize, batch: Vec<(GroupId, Persist)>) -> DiskWork {
+        let facts: Vec<WriteFacts> =
+            batch.iter().map(|(_, persist)| WriteFacts::of(persist)).collect();
+        let len = self.oracle.images[seat].log.len();
+        let truncates = facts.iter().any(|facts| facts.truncates(len));
+        let job = Phases::default().with_if(truncates, Phase::Truncating);
+        self.aim_before(seat, job);
+        let machine = &mut self.seats[seat];
+        let process = machine.process_mut().expect("it asked for the write");
+        let result = write(&mut process.storage, batch);
+        let begins = machine.disk.job_begins();
+        self.count_job(seat, job.with_if(begins, Phase::SegmentRoll));
+        DiskWork::Wrote { result, facts, begins }
     }
 
     pub(super) fn disk_done(&mut self, seat: usize, life: u64) -> Check {

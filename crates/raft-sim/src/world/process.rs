@@ -12,7 +12,7 @@ use raft_storage::{Applier, FileStorage, IdentifyError, Storage, identify};
 use super::lanes::GROUP;
 use super::{Event, World};
 use crate::choice::Site;
-use crate::coverage::Fault;
+use crate::coverage::{Fault, Phase, Phases};
 use crate::disk::Crash;
 use crate::oracle::{Check, Failure};
 use crate::seat::{DiskWork, Process, Recovering, Stage};
@@ -40,7 +40,11 @@ impl World {
         disk.begin_job(self.now);
         self.seats[seat].life += 1;
         self.seats[seat].effects_left = None;
-        match self.open_disk(seat) {
+        let job = Phases::default().with(Phase::Recovery);
+        self.aim_before(seat, job);
+        let opened = self.open_disk(seat);
+        self.count_job(seat, job);
+        match opened {
             Ok(recovering) => {
                 self.seats[seat].stage = Stage::Recovering(Box::new(recovering));
                 self.tell_process(seat, ProcessState::Recovering, "starts and reads its disk");
@@ -210,7 +214,8 @@ impl World {
             let text = format!("nothing is wrong with the disk of {node}, and it says: {text}");
             return Err(Failure::of("recovery", node, text));
         }
-        if !text.contains(ROOT) {
+        // A file, or a directory above the log.
+        if !text.contains('/') {
             let text = format!("{node} stops and does not name the place: {text}");
             return Err(Failure::of("damage", node, text));
         }
@@ -234,6 +239,8 @@ impl World {
     /// A process is asked to stop: the job of its disk is finished, then the disk is closed.
     /// `false` if there is none to ask.
     pub(crate) fn stop(&mut self, seat: usize) -> bool {
+        let job = Phases::default().with(Phase::Stopping);
+        self.aim_before(seat, job);
         let machine = &mut self.seats[seat];
         let (storage, open) = match std::mem::replace(&mut machine.stage, Stage::Stopping) {
             Stage::Up(process) => {
@@ -257,6 +264,7 @@ impl World {
         // Dropping closes; an error is of no consequence, as in production.
         drop(storage);
         let done = machine.disk.job_end().max(self.now);
+        self.count_job(seat, job);
         self.oracle.ended(id);
         self.etiquette.forget(id, Time::ZERO);
         self.orphaned(open);
