@@ -85,6 +85,9 @@ impl Swarm {
             *c.pick(Site::Swarm, &[Alignment::Eight, Alignment::Eight, Alignment::Page]);
         let class = *c
             .pick(Site::Swarm, &[Class::Undamaged, Class::Undamaged, Class::A, Class::B, Class::C]);
+        // A log packed to eight bytes writes a sector again: damage to it takes earlier batches
+        // with the last one, which has no witness yet.
+        let alignment = if class == Class::Undamaged { alignment } else { Alignment::Page };
         Self {
             nodes: if fixed.nodes == 0 { nodes } else { fixed.nodes },
             clients: if fixed.clients == 0 { clients } else { fixed.clients },

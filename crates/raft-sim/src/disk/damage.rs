@@ -4,6 +4,7 @@
 //! proven from the disk. The very last write of a file has no witness yet: a disk that lies about
 //! it cannot be told from one that never had it (class X, see `atlas.rs`).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -46,26 +47,39 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Blocks that hold something and have a witness: another block of the file that holds something
-/// and was written by a later sync, one that has returned by now.
+/// Blocks that hold something and have a witness: another block that holds something and was
+/// written by a later sync, one that has returned by now.
+///
+/// In a segment the witness must hold the header of a batch, and one is not enough: the last may be
+/// of a write that was cut short, made durable by the start after it.
 fn targets(image: &Image, now: u64) -> Vec<(usize, usize)> {
     let block = image.block();
     let mut targets = Vec::new();
     for (path, file) in image.names() {
         let number = image.find(path).expect("it was just listed");
-        let is_used = |at: &usize| {
-            let range = range_of(*at, block, file.durable.len());
-            file.durable[range].iter().any(|byte| *byte != 0)
-        };
+        let is_segment = path.extension().is_some_and(|extension| extension == "wal");
+        let bytes = |at: usize| &file.durable[range_of(at, block, file.durable.len())];
+        let is_used = |at: &usize| bytes(*at).iter().any(|byte| *byte != 0);
         let used: Vec<usize> = (0..file.generation.len()).filter(is_used).collect();
         let settled = image.settled(number, now);
-        let generations = used.iter().map(|at| file.generation[*at]);
-        let newest = generations.filter(|generation| *generation <= settled).max().unwrap_or(0);
-        let witnessed = |at: &&usize| (1..newest).contains(&file.generation[**at]);
-        targets.extend(used.iter().filter(witnessed).map(|at| (number, *at)));
+        let tells = |at: &&usize| {
+            let header = bytes(**at).windows(BATCH.len()).any(|bytes| bytes == BATCH);
+            file.generation[**at] <= settled && (header || !is_segment)
+        };
+        let witnesses: BTreeSet<u32> =
+            used.iter().filter(tells).map(|at| file.generation[*at]).collect();
+        let needed = if is_segment { 2 } else { 1 };
+        let is_witnessed = |at: &&usize| {
+            let generation = file.generation[**at];
+            generation > 0 && witnesses.range(generation + 1..).count() >= needed
+        };
+        targets.extend(used.iter().filter(is_witnessed).map(|at| (number, *at)));
     }
     targets
 }
+
+/// How a batch begins.
+const BATCH: &[u8] = b"RWB1";
 
 /// Damages one of the blocks.
 pub(super) fn strike(
