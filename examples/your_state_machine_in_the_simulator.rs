@@ -1,5 +1,5 @@
-//! Your own state machine in the simulator: a bank, what its clients ask, and what must hold. It has
-//! a bug that no test of `apply` shows; with the argument `fixed` it has none. The simulator tells:
+//! Your own state machine in the simulator: a bank, what its clients ask, and what must hold. It
+//! has a bug that no test of `apply` shows; with the argument `fixed` it has none. To run it:
 //! `cargo run --release --example your_state_machine_in_the_simulator [fixed]`
 #![expect(clippy::print_stdout, reason = "an example shows what it did")]
 use raft_core::{EntryId, Halt, SnapshotError, SnapshotSource, StateMachine};
