@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::{ClusterId, ConfigError, Member, NodeId};
+use crate::{ClusterId, ConfigError, Member, NodeId, SnapshotPolicy};
 
 /// How a node takes part in its group.
 ///
@@ -38,14 +38,49 @@ pub struct RaftConfig {
     /// The upper end of election timeouts, exclusive. Default 1 s. A leader without contact to a
     /// quorum for this long steps down (thesis §6.2).
     pub election_timeout_max: Duration,
+    /// Lets election timeouts grow with the time a leader's rounds take, up to this upper end; the
+    /// configured ones are the lower limit. The same on all nodes. Default off.
+    pub adaptive_election_timeout_max: Option<Duration>,
     /// Ask before raising the term (thesis §9.6). Default on.
     pub pre_vote: bool,
     /// A follower hands proposals of its callers to the leader. Default on.
     pub forwarding: bool,
+    /// Records the incarnation of every voter in the membership, so that a wiped disk under an old
+    /// id is told from the one that promised to vote. Default on.
+    pub record_incarnations: bool,
+    /// Who should lead, the most preferred first; the same on all nodes. Default nobody.
+    pub preferred_leaders: Vec<u64>,
+    /// Reads under a lease, and what they assume of clocks; the same on all nodes. Default off.
+    pub lease_reads: Option<ClockBound>,
     /// Seeds election timeouts and the numbers of conversations; drawn by the host.
     pub seed: u64,
+    /// When snapshots are taken, and what stays of the log behind them.
+    pub snapshots: SnapshotPolicy,
     /// Every bound.
     pub limits: Limits,
+}
+
+/// What lease reads assume of clocks (thesis §6.4.1): the rate of every clock differs from true
+/// time by at most so much, also while a machine is suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClockBound {
+    /// In parts per million. Quartz is within 100; 1,000 leaves room. At most 200,000.
+    pub drift_ppm: u32,
+}
+
+impl ClockBound {
+    /// A bound on drift.
+    pub const fn drift_ppm(drift_ppm: u32) -> Self {
+        Self { drift_ppm }
+    }
+
+    /// How long a quorum's word holds on the clock of a leader, if voters count `promised` on
+    /// theirs: one clock may be fast and the other slow.
+    pub(crate) fn lease(self, promised: Duration) -> Duration {
+        const MILLION: u32 = 1_000_000;
+        let promised = if mutant!("C6a") { promised * 4 } else { promised };
+        promised / MILLION * MILLION.saturating_sub(self.drift_ppm.saturating_mul(2))
+    }
 }
 
 /// Every bound of a node. What is full says no with a typed error.
@@ -53,10 +88,13 @@ pub struct RaftConfig {
 pub struct Limits {
     /// The largest command, in bytes. Default 8 MiB.
     pub command_bytes_max: u64,
-    /// The log above the commit index, in bytes; beyond it proposals are refused. Default 64 MiB.
+    /// The log above the commit index, in bytes; beyond it proposals are refused, but for one that
+    /// would be alone there. Default 64 MiB.
     pub uncommitted_bytes_max: u64,
     /// In flight to one follower, in bytes: bandwidth times delay of a slow link. Default 8 MiB.
     pub inflight_bytes_max: u64,
+    /// In flight to one follower, in entries. Default 65,536.
+    pub inflight_entries_max: u64,
     /// One AppendEntries or one forwarded batch, in bytes; a single larger entry passes. Default
     /// 1 MiB.
     pub message_bytes_max: u64,
@@ -80,6 +118,7 @@ impl Default for Limits {
             command_bytes_max: 8 << 20,
             uncommitted_bytes_max: 64 << 20,
             inflight_bytes_max: 8 << 20,
+            inflight_entries_max: 65_536,
             message_bytes_max: 1 << 20,
             persist_bytes_max: 4 << 20,
             apply_bytes_max: 1 << 20,
@@ -105,9 +144,14 @@ impl RaftConfig {
             heartbeat_interval: Duration::from_millis(50),
             election_timeout_min: Duration::from_millis(500),
             election_timeout_max: Duration::from_secs(1),
+            adaptive_election_timeout_max: None,
             pre_vote: true,
             forwarding: true,
+            record_incarnations: true,
+            preferred_leaders: Vec::new(),
+            lease_reads: None,
             seed: id,
+            snapshots: SnapshotPolicy::default(),
             limits: Limits::default(),
         }
     }
@@ -140,10 +184,25 @@ impl RaftConfig {
         self
     }
 
+    /// Lets election timeouts grow with the round trips a leader measures: to ten times the time in
+    /// which a quorum answers (§5.6), between the configured timeouts and this upper end.
+    #[must_use]
+    pub const fn with_adaptive_election_timeout(mut self, max: Duration) -> Self {
+        self.adaptive_election_timeout_max = Some(max);
+        self
+    }
+
     /// Sets the seed of everything random.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Sets when snapshots are taken, and what stays of the log behind them.
+    #[must_use]
+    pub const fn with_snapshots(mut self, snapshots: SnapshotPolicy) -> Self {
+        self.snapshots = snapshots;
         self
     }
 
@@ -167,6 +226,42 @@ impl RaftConfig {
     pub fn without_forwarding(mut self) -> Self {
         self.forwarding = false;
         self
+    }
+
+    /// Waits to be added to a group: a blank disk begins without members.
+    #[must_use]
+    pub fn join(id: u64) -> Self {
+        Self { members: BTreeMap::new(), ..Self::new(id, Vec::new()) }
+    }
+
+    /// Sets who should lead, the most preferred first. A leader that is less preferred hands over
+    /// as soon as a preferred node has kept up for a while.
+    #[must_use]
+    pub fn with_preferred_leaders(mut self, nodes: Vec<u64>) -> Self {
+        self.preferred_leaders = nodes;
+        self
+    }
+
+    /// Allows reads under a lease. The bound is a promise about the clocks of all machines: if it
+    /// is broken, such a read may be stale. Every node of the group has to be configured so.
+    #[must_use]
+    pub const fn with_lease_reads(mut self, bound: ClockBound) -> Self {
+        self.lease_reads = Some(bound);
+        self
+    }
+
+    /// Does not record incarnations: a wiped disk that comes back under its old id may vote twice
+    /// and lose what was committed.
+    #[must_use]
+    pub const fn without_recorded_incarnations_wiped_disks_vote(mut self) -> Self {
+        self.record_incarnations = false;
+        self
+    }
+
+    /// Heartbeat rounds in the longest election timeout.
+    pub(crate) fn rounds_per_timeout(&self) -> u64 {
+        let rounds = self.election_timeout_max.as_nanos() / self.heartbeat_interval.as_nanos();
+        u64::try_from(rounds).unwrap_or(u64::MAX)
     }
 
     /// This node.
@@ -215,9 +310,24 @@ impl RaftConfig {
                  votes are not split for ever"
             ),
         );
+        if let Some(ceiling) = self.adaptive_election_timeout_max {
+            rule(
+                ceiling >= max,
+                format!("adaptive_election_timeout_max {ceiling:?}: at least {max:?}"),
+            );
+        }
+        let drift = self.lease_reads.map_or(0, |bound| bound.drift_ppm);
+        rule(
+            drift <= 200_000,
+            format!("lease_reads drift {drift} ppm: at most 200000, or no lease is worth anything"),
+        );
         for (name, bytes) in self.limits.bytes() {
             rule(bytes > 0, format!("{name} 0: above zero, or nothing moves"));
         }
+        rule(
+            self.limits.inflight_entries_max > 0,
+            "inflight_entries_max 0: above zero, or nothing moves".into(),
+        );
         rule(self.limits.waiting_reads_max > 0, "waiting_reads_max 0: above zero".into());
         if broken.is_empty() { Ok(()) } else { Err(ConfigError::Violations(broken)) }
     }

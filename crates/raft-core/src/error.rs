@@ -40,6 +40,11 @@ pub enum ProposeError {
         /// The limit they reached.
         max: u64,
     },
+    /// Leadership is being handed over; try again when it is known who leads.
+    Transferring {
+        /// To whom.
+        to: NodeId,
+    },
 }
 
 impl ProposeError {
@@ -56,6 +61,9 @@ impl fmt::Display for ProposeError {
                 write!(f, "this node does not lead; {leader} does")
             }
             Self::NotLeader { leader: None } => f.write_str("no leader is known"),
+            Self::Transferring { to } => {
+                write!(f, "leadership is being handed over to {to}")
+            }
             Self::NotACommand => f.write_str("only commands are proposed"),
             Self::TooLarge { bytes, max } => {
                 write!(f, "command of {bytes} bytes: at most {max} (command_bytes_max)")
@@ -77,6 +85,8 @@ pub enum ReadError {
     NoLeader,
     /// Leadership moved before a quorum confirmed the read.
     LeaderChanged,
+    /// Lease reads need `with_lease_reads` and its bound on clocks.
+    LeaseDisabled,
     /// Too many reads wait.
     Overloaded {
         /// The limit they reached.
@@ -95,6 +105,9 @@ impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoLeader => f.write_str("no leader is known"),
+            Self::LeaseDisabled => {
+                f.write_str("lease reads are off: they need with_lease_reads and a bound on clocks")
+            }
             Self::LeaderChanged => f.write_str("the leader changed before the read was confirmed"),
             Self::Overloaded { max } => write!(f, "{max} reads already wait (waiting_reads_max)"),
         }
@@ -134,3 +147,52 @@ impl From<RestoreError> for ConfigError {
         Self::Restored(error)
     }
 }
+
+/// Leadership was not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// This node does not lead.
+    NotLeader {
+        /// The leader, if one is known.
+        leader: Option<NodeId>,
+    },
+    /// This node leads already.
+    AlreadyLeader,
+    /// The node has no vote: it cannot lead.
+    NotAVoter {
+        /// Which.
+        node: NodeId,
+    },
+    /// A transfer is under way.
+    InProgress {
+        /// To whom.
+        to: NodeId,
+    },
+    /// No other voter answers.
+    NoSuccessor,
+}
+
+impl TransferError {
+    /// Always [`Outcome::NotApplied`].
+    pub const fn outcome(&self) -> Outcome {
+        Outcome::NotApplied
+    }
+}
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: Some(leader) } => {
+                write!(f, "this node does not lead; {leader} does")
+            }
+            Self::NotLeader { leader: None } => f.write_str("no leader is known"),
+            Self::AlreadyLeader => f.write_str("this node leads already"),
+            Self::NotAVoter { node } => write!(f, "{node} has no vote, so it cannot lead"),
+            Self::InProgress { to } => write!(f, "leadership is being handed over to {to}"),
+            Self::NoSuccessor => f.write_str("no other voter answers"),
+        }
+    }
+}
+
+impl core::error::Error for TransferError {}

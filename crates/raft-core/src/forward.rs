@@ -14,7 +14,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::outbox::Outbox;
-use crate::{Index, Log, NodeId, Origin, Payload, Propose, RefusedProposal, Term, Ticket};
+use crate::{Index, Log, NodeId, Notice, Origin, Payload, Propose, RefusedProposal, Term, Ticket};
 
 /// Both ends of forwarding: what this node sent, and what it received.
 #[derive(Debug)]
@@ -119,6 +119,17 @@ impl Forwarding {
         for ticket in lost {
             mark!("forwarded-outrun");
             self.refused(ticket, RefusedProposal::NotLeader, out);
+        }
+    }
+
+    /// A snapshot takes the place of entries that were never seen here: whether ours are among them
+    /// cannot be told any more.
+    pub(crate) fn abandon(&mut self, out: &mut Outbox) {
+        mark!("forwarded-inside-snapshot", !self.waiting.is_empty());
+        self.waiting_bytes = 0;
+        for ticket in core::mem::take(&mut self.waiting).into_keys() {
+            out.counters.proposals_failed += 1;
+            out.notice(Notice::Dropped { ticket });
         }
     }
 

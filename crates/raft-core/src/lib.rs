@@ -23,7 +23,9 @@
 //! |---|---|---|
 //! | disk | [`Persist`], [`Load`] | [`Persisted`], [`Loaded`] |
 //! | network | [`Message`]s | none: they may be lost |
-//! | application | [`Apply`] | [`Applied`] |
+//! | network | [`Fetch`] | [`Fetched`] |
+//! | application | [`Apply`], [`Restore`] | [`Applied`] |
+//! | application | [`Capture`] | [`Captured`] |
 //!
 //! A message that must still be true after a crash (a vote, an acknowledgement) is a *promise*: it
 //! is inside the [`Persist`] it depends on and comes out only when that is written.
@@ -33,7 +35,8 @@
 //! A group of one, with a host of ten lines and a disk that never fails:
 //!
 //! ```
-//! use raft_core::{Incarnation, Payload, RaftConfig, RaftNode, Restored, Ticket, Time};
+//! use raft_core::{ApplyJob, Incarnation, Payload, RaftConfig, RaftNode};
+//! use raft_core::{Restored, Ticket, Time};
 //!
 //! let config = RaftConfig::new(1, vec![]);
 //! let mut node = RaftNode::new(config, Incarnation::new(7), Restored::default(), Time::ZERO)?;
@@ -49,28 +52,29 @@
 //!         let (persisted, _promises) = persist.into_persisted(); // a real host writes first
 //!         node.handle_persisted(now, persisted);
 //!     }
-//!     while let Some(apply) = node.take_apply() {
+//!     while let Some(ApplyJob::Apply(apply)) = node.take_apply() {
 //!         applied.extend(apply.entries().iter().map(|entry| entry.payload.bytes().clone()));
 //!         node.handle_applied(now, apply.into_applied());
 //!     }
 //! }
-//! assert_eq!(applied, ["", "hello"], "the no-op of the new leader, then the command");
+//! // The no-op of the new leader, the record of its disk in the membership, and the command.
+//! assert!(applied.iter().any(|bytes| bytes == "hello"));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # Map
 //!
-//! `node.rs` is the face and the table of who listens to what; `state.rs` is Figure 2; `role.rs`
-//! and
-//! `role/*` are the roles; `vote.rs` answers candidates; `log.rs` is the log; `output.rs` are the
-//! jobs and receipts; `membership.rs` and `quorum.rs` count; `codec.rs` turns it all into bytes.
-//! Read them in this order.
+//! `node.rs` is the face, `node/commands.rs` what it can be asked, `node/receive.rs` the table of
+//! who listens to what; `state.rs` is Figure 2; `role.rs` and `role/*` are the roles; `vote.rs`
+//! answers candidates; `log.rs` is the log, `compaction.rs` says when it is shortened; `output.rs`
+//! are the jobs and receipts; `membership.rs`, `change.rs` and `quorum.rs` say who counts and how
+//! that changes; `codec.rs` turns it all into bytes. Read them in this order.
 //!
 //! # Caveats
 //!
-//! Snapshots, membership changes, leadership transfer and lease reads have their place in the types
-//! and formats; this version neither sends nor accepts them. The membership is fixed when a group
-//! is created.
+//! Client sessions have their place in the formats; this version has none. A wiped disk under an
+//! old id is told from the one that promised to vote as soon as the leader has recorded the
+//! incarnations of the group, which it does with its first heartbeats.
 #![no_std]
 
 extern crate alloc;
@@ -83,8 +87,10 @@ pub mod mutants;
 #[macro_use]
 pub mod marks;
 
+mod change;
 mod checksum;
 pub mod codec;
+mod compaction;
 mod config;
 mod entry;
 mod error;
@@ -109,25 +115,27 @@ mod status;
 mod time;
 mod vote;
 
+pub use self::change::{Change, ChangeError, ChangeRequest, Promotion};
 pub use self::checksum::Checksum;
-pub use self::config::{Limits, RaftConfig};
+pub use self::compaction::SnapshotPolicy;
+pub use self::config::{ClockBound, Limits, RaftConfig};
 pub use self::entry::{Entry, EntryId, LogSlice, Origin, Payload, PayloadKind, SliceError};
-pub use self::error::{ConfigError, Outcome, ProposeError, ReadError};
+pub use self::error::{ConfigError, Outcome, ProposeError, ReadError, TransferError};
 pub use self::id::{
     ClusterId, Epoch, GroupId, Identity, Incarnation, Index, NodeId, Peer, Round, SnapshotId, Term,
     Ticket, WriteId,
 };
 pub use self::log::Log;
-pub use self::membership::{Member, Membership};
+pub use self::membership::{Departure, Member, Membership};
 pub use self::message::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, Envelope, InstallSnapshot,
     InstallSnapshotResponse, Message, PreVote, PreVoteResponse, Propose, ProposeResponse,
     ReadIndex, ReadIndexResponse, RefusedProposal, RequestVote, RequestVoteResponse,
 };
-pub use self::node::{Proposed, RaftNode};
+pub use self::node::{Consistency, Proposed, RaftNode};
 pub use self::output::{
-    Applied, Apply, Base, Deadline, DeadlineReason, HardState, Load, Loaded, Notice, Persist,
-    Persisted, RefusalReason, Violation,
+    Applied, Apply, ApplyJob, Base, Capture, Captured, Deadline, DeadlineReason, Fetch, Fetched,
+    HardState, Load, Loaded, Notice, Persist, Persisted, RefusalReason, Restore, Violation,
 };
 pub use self::restore::{RestoreError, Restored};
 pub use self::role::Role;
@@ -135,10 +143,10 @@ pub use self::role::candidate::{Ballot, Candidate};
 pub use self::role::follower::Follower;
 pub use self::role::leader::Leader;
 pub use self::session::SessionTag;
-pub use self::snapshot::SnapshotMeta;
+pub use self::snapshot::{Chunk, ChunkSink, ChunkStore, FetchOutcome, SnapshotMeta};
 pub use self::state::RaftState;
 pub use self::state_machine::{
-    Halt, InMemoryStateMachine, SnapshotError, SnapshotSource, StateMachine,
+    Halt, InMemoryStateMachine, SnapshotCursor, SnapshotError, SnapshotSource, StateMachine,
 };
 pub use self::status::{Counters, ProgressMode, ProgressStatus, RoleName, Status};
 pub use self::time::Time;

@@ -14,12 +14,13 @@ mod writes;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::mem;
 
 use self::terms::Terms;
 use self::writes::Writes;
 use crate::{
     Base, Entry, EntryId, HardState, Index, LogSlice, Membership, NodeId, Payload, PayloadKind,
-    Persisted, Restored, SnapshotMeta, Term, Ticket, WriteId, codec,
+    Persisted, Restored, SnapshotMeta, Term, Ticket, Time, WriteId, codec,
 };
 
 /// The log of one node.
@@ -30,7 +31,8 @@ pub struct Log {
     cache: VecDeque<Entry>,
     cache_bytes: u64,
     tickets: VecDeque<(Index, Ticket)>,
-    /// Ascending by the entry that brought it; the first is that of the base.
+    /// Ascending by the entry that brought it; the first is that of the snapshot, or of the
+    /// bootstrap. What is covered by a snapshot is never cut, so nothing below is needed.
     memberships: Vec<Membership>,
     snapshot: Option<SnapshotMeta>,
 }
@@ -73,7 +75,7 @@ pub(crate) enum Cached {
 
 impl Log {
     pub(crate) fn new(restored: Restored, created: Option<Membership>) -> Self {
-        let (base, last) = (restored.base(), restored.last);
+        let (base, last) = (restored.base, restored.last);
         let first = restored.snapshot.as_ref().map(|snapshot| snapshot.membership.clone());
         let mut memberships: Vec<_> = first.or(restored.created).or(created).into_iter().collect();
         memberships.extend(restored.memberships);
@@ -89,14 +91,18 @@ impl Log {
         }
     }
 
-    /// The entry right before the first one: zero, or the last one a snapshot covers.
+    /// The entry right before the first one: zero, or one that a snapshot covers.
     pub fn base(&self) -> EntryId {
         self.terms.base()
     }
 
     /// The last entry: `lastLogIndex` and `lastLogTerm` of Figure 2.
     pub fn last(&self) -> EntryId {
-        self.terms.last()
+        let last = self.terms.last();
+        if mutant!("E9") && last.index > Index::ZERO && last == self.base() {
+            return EntryId::new(Term::ZERO, last.index);
+        }
+        last
     }
 
     /// Everything up to here is durable on this node.
@@ -104,7 +110,7 @@ impl Log {
         self.writes.durable()
     }
 
-    /// The snapshot the log begins after, if any.
+    /// The newest snapshot, if any: it covers the base and perhaps more.
     pub fn snapshot(&self) -> Option<&SnapshotMeta> {
         self.snapshot.as_ref()
     }
@@ -222,7 +228,12 @@ impl Log {
             let entry = self.cache.pop_back().expect("it has a last entry");
             self.cache_bytes -= entry.payload.cost();
         }
-        self.memberships.retain(|membership| membership.id().index < first);
+        let mut cut = 0;
+        self.memberships.retain(|membership| {
+            let stays = membership.id().index < first || mutant!("M6b") && cut > 0;
+            cut += usize::from(!stays);
+            stays
+        });
         let kept = self.tickets.partition_point(|(index, _)| *index < first);
         self.tickets.split_off(kept).into_iter().map(|(_, ticket)| ticket).collect()
     }
@@ -294,8 +305,11 @@ impl Log {
         &mut self,
         mut hard: HardState,
         bytes_max: u64,
+        now: Time,
     ) -> (WriteId, HardState, Vec<Entry>) {
-        let first = self.writes.handed().next();
+        // A base that was installed is written with, or before, the first entry above it.
+        let handed = self.writes.handed().max(self.base().index);
+        let first = handed.next();
         let entries = if first > self.last().index {
             Vec::new()
         } else {
@@ -306,14 +320,19 @@ impl Log {
                 }
             }
         };
-        let last = entries.last().map_or_else(|| self.writes.handed(), |entry| entry.id.index);
+        let last = entries.last().map_or(handed, |entry| entry.id.index);
         hard.commit = hard.commit.min(last);
-        (self.writes.begin(last, hard), hard, entries)
+        (self.writes.begin(last, hard, now), hard, entries)
     }
 
     /// The last index that is, or is being, written.
     pub(crate) fn handed(&self) -> Index {
         self.writes.handed()
+    }
+
+    /// When the oldest write that is not durable yet was handed out.
+    pub(crate) fn oldest_write(&self) -> Option<Time> {
+        self.writes.oldest()
     }
 
     /// Takes the receipt of a write.
@@ -339,23 +358,66 @@ impl Log {
         }
     }
 
-    /// Drops the prefix that a durable snapshot covers (§7) and tells what to write.
+    /// The membership in force at an index that the newest snapshot covers or that is above it.
+    pub fn membership_at(&self, index: Index) -> Option<&Membership> {
+        self.memberships.iter().rev().find(|membership| membership.id().index <= index)
+    }
+
+    /// The memberships of the log, oldest first: that of the snapshot or the bootstrap, and every
+    /// one above. Any of them may come into force again until the later ones are committed.
+    pub fn memberships(&self) -> &[Membership] {
+        &self.memberships
+    }
+
+    /// A durable snapshot covers more of the log than the one before (§7); entries up to `upto` are
+    /// dropped. Tells what to write.
     ///
     /// # Panics
     ///
-    /// If the log does not hold the snapshot's last entry, or not yet durably.
-    pub fn compact(&mut self, snapshot: SnapshotMeta) -> Base {
-        let base = snapshot.last_included;
-        assert!(base.index <= self.durable(), "only what is durable is compacted");
-        self.terms.compact(base);
-        while self.cache.front().is_some_and(|entry| entry.id.index <= base.index) {
+    /// If the log does not hold the last entry of the snapshot, or not yet durably, or if more is
+    /// to be dropped than the snapshot covers.
+    pub fn compact(&mut self, snapshot: SnapshotMeta, upto: Index) -> Base {
+        let covered = snapshot.last_included;
+        assert!(covered.index <= self.durable(), "only what is durable is compacted");
+        assert!(self.holds(covered), "the snapshot is of this log");
+        assert!(upto <= covered.index, "only what a snapshot covers is dropped");
+        let upto = upto.max(self.base().index);
+        let term = self.term_at(upto).expect("what a snapshot covers is in the log");
+        let upto = EntryId::new(term, upto);
+        self.drop_front(upto);
+        self.memberships.retain(|membership| membership.id().index > covered.index);
+        self.memberships.insert(0, snapshot.membership.clone());
+        self.snapshot = Some(snapshot.clone());
+        Base::Compacted { snapshot, upto }
+    }
+
+    fn drop_front(&mut self, upto: EntryId) {
+        self.terms.compact(upto);
+        while self.cache.front().is_some_and(|entry| entry.id.index <= upto.index) {
             let entry = self.cache.pop_front().expect("it has a first entry");
             self.cache_bytes -= entry.payload.cost();
         }
-        self.memberships.retain(|membership| membership.id().index > base.index);
-        self.memberships.insert(0, snapshot.membership.clone());
+    }
+
+    /// A snapshot of a leader replaces the whole log (Figure 13, step 7). Tells what to write, and
+    /// who waited for what is gone.
+    ///
+    /// # Panics
+    ///
+    /// If the snapshot lies below the base, which an installation never reaches.
+    pub(crate) fn install(&mut self, snapshot: SnapshotMeta) -> (Base, Vec<Ticket>) {
+        let covered = snapshot.last_included;
+        assert!(covered.index > self.base().index, "an installation moves the base forward");
+        self.terms = Terms::new(covered, covered, Vec::new());
+        self.writes.install();
+        self.cache.clear();
+        self.cache_bytes = 0;
+        let kept = if mutant!("S4") { mem::take(&mut self.memberships) } else { Vec::new() };
+        self.memberships = Vec::from([snapshot.membership.clone()]);
+        self.memberships.extend(kept.into_iter().skip(1));
         self.snapshot = Some(snapshot.clone());
-        Base::Compacted(snapshot)
+        let dropped = self.tickets.drain(..).map(|(_, ticket)| ticket).collect();
+        (Base::Installed(snapshot), dropped)
     }
 
     /// Checks what must hold of the part in memory: consecutive, terms as recorded, payloads as

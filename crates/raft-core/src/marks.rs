@@ -26,8 +26,10 @@ const fn rare(name: &'static str, meaning: &'static str) -> Mark {
     Mark { name, meaning }
 }
 
-/// Every mark, by area: elections, replication, disk, applying, reads, forwarding, storage.
+/// Every mark, by area: elections, replication, disk, applying, reads, forwarding, snapshots,
+/// membership, leadership, storage.
 pub const REGISTRY: &[Mark] = &[
+    rare("term-of-a-removed-node", "The term of an answer of a removed node is not taken over."),
     rare("vote-while-led", "A vote is refused because a leader is heard."),
     rare("vote-already-given", "A vote is refused because another has it."),
     rare("pre-vote-outdated", "A pre-vote is refused because the asker's log is behind."),
@@ -59,6 +61,32 @@ pub const REGISTRY: &[Mark] = &[
     rare("forwarded-twice", "A doubled or overtaken message with proposals is dropped."),
     rare("forwarded-outrun", "A later term commits before a forwarded proposal shows up."),
     rare("ticket-dropped", "A caller's entry is cut from the log; its outcome is unknown."),
+    rare("snapshot-mode", "A follower needs entries that left the log; a snapshot is offered."),
+    rare("snapshot-installed", "A follower that got a snapshot goes on with entries."),
+    rare("offer-of-the-known", "A snapshot is offered that covers nothing new."),
+    rare(
+        "offer-of-the-held",
+        "A snapshot is offered whose last entry is in the log, not yet committed.",
+    ),
+    rare("fetch-failed", "A snapshot could not be fetched; the next offer is taken."),
+    rare("fetch-outrun", "A fetched snapshot comes after the entries it covers."),
+    rare("capture-outrun", "A snapshot is done when a newer one was installed."),
+    rare("log-pinned", "The log is kept for a follower that installs or catches up."),
+    rare("forwarded-inside-snapshot", "A snapshot hides what became of a forwarded proposal."),
+    rare("joint-left", "The second half of a membership change is appended."),
+    rare("incarnations-recorded", "The disks of voters are recorded in the membership."),
+    rare("learner-promoted", "A learner has caught up and becomes a voter by itself."),
+    rare("promotion-refused", "A learner has caught up, and a guard rail keeps it from voting."),
+    rare("change-abandoned", "Leadership ends between the halves of a membership change."),
+    rare("leader-retired", "A leader that votes no more hands over."),
+    rare("other-disk-in-session", "Another disk speaks for a follower within one session."),
+    rare("transfer-begun", "A leader begins to hand over."),
+    rare("transfer-given-up", "Nobody took over in time; the leader goes on."),
+    rare("asked-to-take-over", "A follower campaigns because its leader asks it to."),
+    rare("preferred-leader", "A leader hands over to one that is preferred."),
+    rare("leader-with-stalled-disk", "A leader steps down because its disk stands still."),
+    rare("read-without-a-round", "A leader answers a read without asking anybody."),
+    rare("bounded-read", "A follower answers a read with an index it has."),
     rare("torn-tail", "Recovery cuts a write that was never acknowledged."),
     rare("segment-without-batch", "Recovery finds a segment whose first batch does not read."),
     rare("proof-later-batch", "A later batch proves that a damaged one was durable (P1)."),
@@ -72,6 +100,7 @@ pub const REGISTRY: &[Mark] = &[
     rare("segment-enlarged", "A write is larger than a segment and gets one of its size."),
     rare("truncate-record", "A write replaces entries that the disk holds."),
     rare("zero-fill-refused", "There is no room to fill the next segment ahead of need."),
+    rare("log-begins-later", "Recovery begins at a Checkpoint, for the segments before are dead."),
     rare("closed-unwritten", "A storage is closed that wrote nothing."),
 ];
 

@@ -5,6 +5,7 @@
 //! next: `node.rs`, which decides who listens to what.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use crate::{
     EntryId, Epoch, GroupId, Index, LogSlice, NodeId, Payload, Peer, Round, SnapshotMeta, Term,
@@ -166,6 +167,9 @@ pub struct AppendEntries {
     pub leader_commit: Index,
     /// The leader's newest heartbeat round.
     pub round: Round,
+    /// How long a round lately took until a quorum had answered (§5.6, `broadcastTime`), for
+    /// election timeouts that adapt; in whole microseconds. Zero: the leader does not say.
+    pub broadcast_time: Duration,
 }
 
 /// The answer to [`AppendEntries`].

@@ -25,7 +25,8 @@ const fn mutant(id: &'static str, property: &'static str, bug: &'static str) -> 
     Mutant { id, bug, property }
 }
 
-/// Every mutant, by area: elections, replication, reads and clients, forwarding, storage.
+/// Every mutant, by area: elections, replication, reads and clients, forwarding, membership,
+/// storage.
 pub const REGISTRY: &[Mutant] = &[
     mutant("E1", "ES", "A candidate counts votes that were given in an earlier campaign."),
     mutant("E2a", "ES", "Stepping down within a term forgets the vote given in it."),
@@ -39,6 +40,7 @@ pub const REGISTRY: &[Mutant] = &[
     mutant("E7", "LC DUR", "Votes and pre-votes are given without a look at the log."),
     mutant("E8a", "LC", "The longer log wins over the one of the later term."),
     mutant("E8b", "LIVE", "A log must be behind in neither term nor length to be as up-to-date."),
+    mutant("E9", "LC LIVE", "With nothing but a snapshot left, the last term reads as zero."),
     mutant("E10a", "ES", "An answer to a pre-vote counts as a vote."),
     mutant("E10b", "LIVE", "An answer to an earlier pre-vote begins a campaign."),
     mutant("E10c", "LIVE", "A leader that is asked to campaign gives up its office."),
@@ -50,6 +52,9 @@ pub const REGISTRY: &[Mutant] = &[
     mutant("E14b", "LIVE", "A leader of an earlier term keeps followers from campaigning."),
     mutant("E15", "LIVE", "A candidate does not follow the leader of its own term."),
     mutant("E17", "LIVE LIN", "A leader without contact to a quorum stays leader."),
+    mutant("E18a", "ES CFG", "A learner that is asked to take over campaigns."),
+    mutant("E18b", "LIVE CFG", "Leadership is handed to a learner."),
+    mutant("E20", "LIVE", "Leadership is handed to a node that lacks entries."),
     mutant("E22b", "LIVE", "A timeout that was put off meanwhile still begins a campaign."),
     mutant("R1", "LC CI", "Entries of earlier terms are committed by counting copies."),
     mutant("R2a", "CI", "The commit index of a follower falls to what a leader says."),
@@ -68,6 +73,11 @@ pub const REGISTRY: &[Mutant] = &[
     mutant("R14b", "DUR", "Entries are applied before this disk holds them."),
     mutant("R15", "LM SMS", "Cutting the log leaves the cut entries in the cache."),
     mutant("R16", "LIVE", "An old entry at the front keeps the leader from committing."),
+    mutant(
+        "R17a",
+        "LIVE",
+        "A follower that lacks the base of the leader's log is probed at the base for ever.",
+    ),
     mutant("R17b", "LIVE", "A follower lets go of a few conflicting entries, never of many."),
     mutant("R18", "LIVE RES", "Bytes in flight to a follower stay counted when it is probed."),
     mutant("R20", "DUR LIN", "After a restart committed entries are not applied again."),
@@ -75,14 +85,50 @@ pub const REGISTRY: &[Mutant] = &[
     mutant("C2", "LIN", "A read is served before a quorum confirms the leader."),
     mutant("C3", "LIN", "A late answer confirms the newest round."),
     mutant("C5", "LIN", "A read needs one voter less than a majority."),
+    mutant("C6a", "LIN", "A lease is taken for four times as long as voters promise."),
     mutant("C7a", "LIN", "A read index is what was applied, not what was committed."),
     mutant("C7b", "SMS", "A read index is taken for the commit index of the own log."),
     mutant("C8a", "LIVE", "Reads of a leader that steps down are forgotten without a word."),
     mutant("C9a", "LIN", "A read is answered before its index is applied."),
     mutant("C11a", "LIN", "A proposal on its way is called lost by an entry of its own term."),
     mutant("C11b", "LIN EO", "A proposal cut from the log is called certainly not applied."),
+    mutant("C12", "LIVE", "Installing a snapshot forgets who waits for entries of the old log."),
+    mutant(
+        "C4",
+        "LIN",
+        "A leader that told somebody to campaign goes on serving reads under its lease.",
+    ),
+    mutant("C4b", "LIVE", "A transfer that fails never ends, and nothing is accepted any more."),
+    mutant(
+        "C6c",
+        "LIN",
+        "After a restart a voter forgets that it promised not to vote for a while.",
+    ),
     mutant("F1", "EO", "A doubled message appends its proposals again."),
     mutant("F2", "LIN", "A leader that restarted says that it never appended a proposal."),
+    mutant(
+        "S1",
+        "SMS ES",
+        "A log that contradicts an offered snapshot is taken for one that holds it.",
+    ),
+    mutant("S4", "CFG ES", "Installing a snapshot leaves later, uncommitted memberships in force."),
+    mutant("S17", "RES", "A snapshot that falls due while another is taken is forgotten."),
+    mutant(
+        "M1",
+        "ES CI",
+        "A leader changes the membership before it committed an entry of its term.",
+    ),
+    mutant("M3a", "ES DUR ID", "Another disk under the id of a voter is heard."),
+    mutant("M5", "ES", "A membership change begins before the one before is committed."),
+    mutant("M6b", "CFG ES", "Cutting the log over two memberships takes one of them back."),
+    mutant("M7", "LIVE", "The second half of a membership change is never appended."),
+    mutant("M8a", "QC ES", "A joint membership asks one of its majorities."),
+    mutant(
+        "M9a",
+        "LIVE DUR",
+        "A leader that votes no more steps down before its removal is committed.",
+    ),
+    mutant("M16b", "LIVE", "A learner is promoted before it has caught up."),
     mutant("D1", "DUR", "The only voter of a group answers before its disk holds the entry."),
     mutant("D3", "DUR", "The tail of a segment is not synced before the next one begins."),
     mutant("D4", "REC MT", "SUPER is emptied and written anew, with one sync at the end."),
@@ -98,6 +144,7 @@ pub const REGISTRY: &[Mutant] = &[
     mutant("D22", "LM REC", "A recycled segment keeps its salt, so that its old batches look new."),
     mutant("D23a", "DUR QC", "A follower acknowledges entries before its disk holds them."),
     mutant("D24", "LM SMS", "A follower keeps entries that conflict with its leader's."),
+    mutant("D26", "LIVE", "A leader whose disk stands still stays leader."),
 ];
 
 /// The number of a mutant, counted from one.

@@ -9,7 +9,8 @@ use core::mem;
 
 use crate::output::LoadPurpose;
 use crate::{
-    AppendResult, Body, Counters, Index, Load, Message, Notice, RefusedProposal, Ticket, Violation,
+    AppendResult, Body, Counters, Fetch, Index, Load, Message, Notice, RefusedProposal, Ticket,
+    Violation,
 };
 
 /// Output that waits for its lane.
@@ -20,6 +21,7 @@ pub(crate) struct Outbox {
     promises: Vec<(Index, Message)>,
     notices: Vec<Notice>,
     loads: VecDeque<Load>,
+    fetch: Option<Fetch>,
     pub(crate) counters: Counters,
 }
 
@@ -98,6 +100,14 @@ impl Outbox {
 
     pub(crate) fn take_load(&mut self) -> Option<Load> {
         self.loads.pop_front()
+    }
+
+    pub(crate) fn fetch(&mut self, fetch: Fetch) {
+        self.fetch = Some(fetch);
+    }
+
+    pub(crate) const fn take_fetch(&mut self) -> Option<Fetch> {
+        self.fetch.take()
     }
 
     /// Loads for followers are void once this node no longer leads.

@@ -7,8 +7,10 @@
 //!
 //! Read next: `outbox.rs`, where the roles put all this.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::ops::Range;
+use core::time::Duration;
 
 use crate::{
     Entry, EntryId, Epoch, Index, Membership, Message, NodeId, Peer, ReadError, RefusedProposal,
@@ -31,8 +33,14 @@ pub struct HardState {
 pub enum Base {
     /// A blank disk learns the first membership of its group; the log begins at index 1.
     Created(Membership),
-    /// The log begins after this snapshot; entries above it are kept.
-    Compacted(SnapshotMeta),
+    /// This snapshot covers the log up to its last entry, and the log now begins after `upto`, at
+    /// or below that. What lies between is kept for followers that are a little behind.
+    Compacted {
+        /// The newest snapshot, durable already.
+        snapshot: SnapshotMeta,
+        /// The entry right before the first that is kept.
+        upto: EntryId,
+    },
     /// The log is replaced by this snapshot; nothing above it is kept (Figure 13, step 7).
     Installed(SnapshotMeta),
 }
@@ -43,7 +51,7 @@ pub enum Base {
 pub struct Persist {
     pub(crate) id: WriteId,
     pub(crate) hard_state: HardState,
-    pub(crate) base: Option<Base>,
+    pub(crate) base: Option<Box<Base>>,
     pub(crate) entries: Vec<Entry>,
     pub(crate) changed: bool,
     pub(crate) promises: Vec<Message>,
@@ -55,6 +63,7 @@ impl Persist {
     /// Every node refuses its receipt, so it cannot make anything look durable.
     pub fn unnumbered(hard_state: HardState, base: Option<Base>, entries: Vec<Entry>) -> Self {
         let (id, promises) = (WriteId::ZERO, Vec::new());
+        let base = base.map(Box::new);
         Self { id, hard_state, base, entries, changed: true, promises }
     }
 
@@ -69,8 +78,8 @@ impl Persist {
     }
 
     /// Where the log now begins, if that changes.
-    pub const fn base(&self) -> Option<&Base> {
-        self.base.as_ref()
+    pub fn base(&self) -> Option<&Base> {
+        self.base.as_deref()
     }
 
     /// Replaces everything from the first entry's index on.
@@ -187,6 +196,120 @@ impl Applied {
     }
 }
 
+/// The state machine is to become what a snapshot holds.
+#[derive(Debug)]
+#[must_use = "the node waits for the receipt"]
+pub struct Restore {
+    pub(crate) snapshot: SnapshotMeta,
+}
+
+impl Restore {
+    /// The snapshot, published and verified on this disk.
+    pub const fn snapshot(&self) -> &SnapshotMeta {
+        &self.snapshot
+    }
+
+    /// The receipt, once the state machine holds it.
+    pub fn into_applied(self) -> Applied {
+        Applied { last: self.snapshot.last_included, cost: 0 }
+    }
+}
+
+/// What the application lane is to do next, in this order.
+#[derive(Debug)]
+#[must_use = "the node waits for the receipt"]
+pub enum ApplyJob {
+    /// Committed entries.
+    Apply(Apply),
+    /// A snapshot that was installed.
+    Restore(Restore),
+    /// The state, as it is after everything before, is to become a snapshot.
+    Capture(Capture),
+}
+
+/// The state machine is to be frozen and written as a snapshot.
+///
+/// It belongs to the application lane: freezing happens between two applies and is cheap; the bytes
+/// are pulled, written and published by another thread meanwhile.
+#[derive(Debug)]
+#[must_use = "the node waits for the receipt"]
+pub struct Capture {
+    pub(crate) last_included: EntryId,
+    pub(crate) membership: Membership,
+}
+
+impl Capture {
+    /// The last entry inside the state machine when it is frozen.
+    pub const fn last_included(&self) -> EntryId {
+        self.last_included
+    }
+
+    /// The membership in force at that entry, with the entry that brought it.
+    pub const fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// The receipt: the snapshot is published and durable.
+    ///
+    /// # Panics
+    ///
+    /// If the snapshot covers something else than was asked for: the host mixed up its jobs.
+    pub fn into_captured(self, snapshot: SnapshotMeta) -> Captured {
+        assert!(snapshot.last_included == self.last_included, "the snapshot that was asked for");
+        Captured { snapshot: Some(snapshot) }
+    }
+
+    /// The receipt: no snapshot came of it. The log is kept and another is asked for later.
+    pub fn into_failed(self) -> Captured {
+        Captured { snapshot: None }
+    }
+}
+
+/// The receipt for a [`Capture`].
+#[derive(Debug)]
+#[must_use = "the node waits for it"]
+pub struct Captured {
+    pub(crate) snapshot: Option<SnapshotMeta>,
+}
+
+/// A snapshot that a peer offered is to be fetched, verified and published on this disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    pub(crate) from: NodeId,
+    pub(crate) snapshot: SnapshotMeta,
+}
+
+impl Fetch {
+    /// Who offered it. Any node that holds the same snapshot can serve it.
+    pub const fn from(&self) -> NodeId {
+        self.from
+    }
+
+    /// What is offered.
+    pub const fn snapshot(&self) -> &SnapshotMeta {
+        &self.snapshot
+    }
+
+    /// The receipt: it is published and durable here.
+    pub fn into_fetched(self) -> Fetched {
+        Fetched { snapshot: self.snapshot, is_complete: true }
+    }
+
+    /// The receipt: it could not be had. The next offer may be another one, or of another node;
+    /// what has arrived is kept and need not come again.
+    pub fn into_failed(self) -> Fetched {
+        Fetched { snapshot: self.snapshot, is_complete: false }
+    }
+}
+
+/// The receipt for a [`Fetch`].
+#[derive(Debug)]
+#[must_use = "the node waits for it"]
+pub struct Fetched {
+    pub(crate) snapshot: SnapshotMeta,
+    pub(crate) is_complete: bool,
+}
+
 /// Something the host must tell somebody.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
@@ -205,6 +328,9 @@ pub enum Notice {
         ticket: Ticket,
         /// The read index.
         index: Index,
+        /// How long before the read was asked that was certainly the newest; zero for linearizable
+        /// reads, and for others that had to be confirmed by a round.
+        age: Duration,
     },
     /// A read ended without an index. Reads change nothing, so it may be asked again.
     ReadFailed {
@@ -230,6 +356,27 @@ pub enum Notice {
         /// The membership, with the entry that brought it.
         membership: Membership,
     },
+    /// The membership in force is committed. Who is not in it belongs to the group no more.
+    MembershipCommitted {
+        /// The membership, with the entry that brought it.
+        membership: Membership,
+    },
+    /// Other nodes can be reached than before: ask [`roster`](crate::RaftNode::roster).
+    RosterChanged,
+    /// Leadership was not handed over in time: this node goes on leading.
+    TransferFailed {
+        /// Who was to lead.
+        to: NodeId,
+    },
+    /// This node led and leads no more, for its disk does not become durable.
+    DiskStalled,
+    /// A snapshot of this node is published; the log up to it may have been dropped.
+    SnapshotTaken {
+        /// What it covers.
+        snapshot: SnapshotMeta,
+    },
+    /// A snapshot was due and could not be taken. The log is kept; it is tried again later.
+    SnapshotFailed,
     /// Messages of a peer are not heard.
     PeerRefused {
         /// Who.

@@ -16,14 +16,17 @@ pub struct Restored {
     pub hard_state: HardState,
     /// The first membership, if the group was ever created on this disk.
     pub created: Option<Membership>,
-    /// The snapshot the log begins after, if any.
+    /// The newest snapshot, if any.
     pub snapshot: Option<SnapshotMeta>,
+    /// The entry right before the first one in the log: zero, or an entry at or below the last one
+    /// the snapshot covers.
+    pub base: EntryId,
     /// The terms of the log as runs: first index of each run of equal terms, ascending. Covers
     /// every entry from the base to `last`.
     pub terms: Vec<(Index, Term)>,
     /// The last entry; the base if the log is empty.
     pub last: EntryId,
-    /// Every membership entry in the log, ascending, as brought by its entry.
+    /// Every membership entry above the snapshot, ascending, as brought by its entry.
     pub memberships: Vec<Membership>,
     /// The newest entries, consecutive up to `last`: as many as the storage kept at hand. May be
     /// empty; older ones are loaded when needed.
@@ -36,17 +39,23 @@ impl Restored {
         *self == Self::default()
     }
 
-    /// The entry right before the first one in the log.
-    pub fn base(&self) -> EntryId {
+    /// The last entry the snapshot covers; zero without one.
+    pub fn covered(&self) -> EntryId {
         self.snapshot.as_ref().map_or(EntryId::ZERO, |snapshot| snapshot.last_included)
     }
 
     /// Checks that the parts fit together.
     pub fn validate(&self) -> Result<(), RestoreError> {
-        let base = self.base();
+        let (base, covered) = (self.base, self.covered());
         let fault = |what| Err(RestoreError { what, base, last: self.last });
         if self.last.index < base.index {
             return fault("the log ends before its base");
+        }
+        if base.index > covered.index || base.term > covered.term {
+            return fault("the log begins after more than its snapshot covers");
+        }
+        if covered.index > self.last.index {
+            return fault("the log ends before what its snapshot covers");
         }
         let empty = self.last.index == base.index;
         if empty && (self.last != base || !self.terms.is_empty() || !self.tail.is_empty()) {

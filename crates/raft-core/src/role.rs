@@ -16,6 +16,7 @@
 //! return a [`Transition`]; [`Role::enter`] alone carries it out. Read next: `role/follower.rs`.
 
 pub(crate) mod candidate;
+mod estimate;
 pub(crate) mod follower;
 pub(crate) mod leader;
 
@@ -54,7 +55,7 @@ impl Role {
             Self::Follower(_) => RoleName::Follower,
             Self::Candidate(candidate) => match candidate.ballot() {
                 Ballot::PreVote => RoleName::PreCandidate,
-                Ballot::Vote => RoleName::Candidate,
+                Ballot::Vote | Ballot::Transfer => RoleName::Candidate,
             },
             Self::Leader(_) => RoleName::Leader,
         }

@@ -6,9 +6,11 @@
 mod in_memory;
 
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem;
 
 use bytes::Bytes;
 
@@ -83,6 +85,9 @@ pub trait StateMachine: Send + 'static {
 }
 
 /// The bytes of a snapshot, pulled chunk by chunk.
+///
+/// A chunk is no unit of meaning: disk and network cut the bytes anew, anywhere. A state machine of
+/// several parts writes their lengths and reads them through a [`SnapshotCursor`].
 pub trait SnapshotSource: Send {
     /// The next chunk; `None` at the end.
     ///
@@ -109,6 +114,72 @@ pub trait SnapshotSource: Send {
 impl SnapshotSource for Option<Bytes> {
     fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
         Ok(self.take())
+    }
+}
+
+/// Reads so many bytes at a time, wherever the chunks were cut; what follows is a source again.
+///
+/// ```
+/// use bytes::Bytes;
+/// use raft_core::{SnapshotCursor, SnapshotSource};
+///
+/// let mut source = Some(Bytes::from_static(b"\x02hiand more"));
+/// let mut cursor = SnapshotCursor::new(&mut source);
+/// let len = cursor.read(1)?[0];
+/// assert_eq!(cursor.read(len.into())?, b"hi"[..]);
+/// assert_eq!(cursor.read_all()?, b"and more");
+/// # Ok::<(), raft_core::SnapshotError>(())
+/// ```
+pub struct SnapshotCursor<'a> {
+    source: &'a mut dyn SnapshotSource,
+    /// What was pulled and not read yet.
+    chunk: Bytes,
+}
+
+impl<'a> SnapshotCursor<'a> {
+    /// Reads from the next byte of `source` on.
+    pub fn new(source: &'a mut dyn SnapshotSource) -> Self {
+        Self { source, chunk: Bytes::new() }
+    }
+
+    /// The next `len` bytes. Memory grows with what arrives, not with what is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError::Malformed`] if the snapshot ends before; those of the source.
+    pub fn read(&mut self, len: u64) -> Result<Bytes, SnapshotError> {
+        let wanted = usize::try_from(len).unwrap_or(usize::MAX);
+        if wanted <= self.chunk.len() {
+            return Ok(self.chunk.split_to(wanted));
+        }
+        let mut bytes = Vec::new();
+        while bytes.len() < wanted {
+            if self.chunk.is_empty() {
+                let next = self.source.next_chunk()?;
+                self.chunk = next.ok_or_else(|| {
+                    let missing = wanted - bytes.len();
+                    SnapshotError::malformed(format!("{missing} more bytes"))
+                })?;
+            }
+            let part = self.chunk.split_to((wanted - bytes.len()).min(self.chunk.len()));
+            bytes.extend_from_slice(&part);
+        }
+        Ok(bytes.into())
+    }
+}
+
+impl SnapshotSource for SnapshotCursor<'_> {
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
+        if self.chunk.is_empty() {
+            return self.source.next_chunk();
+        }
+        Ok(Some(mem::take(&mut self.chunk)))
+    }
+}
+
+impl fmt::Debug for SnapshotCursor<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotCursor").field("pulled", &self.chunk.len()).finish_non_exhaustive()
     }
 }
 
@@ -141,6 +212,8 @@ pub enum SnapshotError {
     Malformed(String),
     /// The bytes could not be read or written; the text names the file and the cause.
     Io(String),
+    /// Another snapshot has taken its place, or it never was here.
+    Gone,
 }
 
 impl SnapshotError {
@@ -155,6 +228,7 @@ impl fmt::Display for SnapshotError {
         match self {
             Self::Malformed(expected) => write!(f, "malformed snapshot: {expected}"),
             Self::Io(cause) => write!(f, "snapshot input or output: {cause}"),
+            Self::Gone => f.write_str("the snapshot is not here any more"),
         }
     }
 }

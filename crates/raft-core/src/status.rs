@@ -75,6 +75,8 @@ pub struct ProgressStatus {
     pub accepted: Index,
     /// Sent and not yet accepted, in bytes.
     pub inflight_bytes: u64,
+    /// Whether it answered lately, as of the last heartbeat.
+    pub in_contact: bool,
 }
 
 /// How a leader sends to a follower.

@@ -21,6 +21,24 @@ pub(crate) fn is_sticky(common: &Common, role: &Role) -> bool {
     }
 }
 
+/// Whether a term comes with an answer of a node that the leader has removed and still tells so. It
+/// campaigned alone and deposes nobody (thesis §4.2.3); whoever leads its term is heard all the
+/// same.
+pub(crate) fn is_of_a_stranger(common: &Common, role: &Role, from: NodeId, body: &Body) -> bool {
+    let is_answer =
+        matches!(body, Body::AppendEntriesResponse(_) | Body::InstallSnapshotResponse(_));
+    let is_removed = !common.membership.members().contains_key(&from);
+    is_answer && is_removed && matches!(role, Role::Leader(_))
+}
+
+/// Whether this node may vote: whoever has a place in a group, or a log of one. Whose vote counts
+/// is known to who counts it: this log may not know yet that the node was promoted, and its vote
+/// may be what the group needs to go on (thesis §4.2.2). A blank disk that waits to be added knows
+/// nothing of what it once promised.
+fn belongs(common: &Common) -> bool {
+    !common.membership.is_empty() || common.log.last() != EntryId::ZERO
+}
+
 /// Whether a log that ends here is at least as up-to-date as ours (§5.4.1).
 fn is_up_to_date(common: &Common, last: EntryId) -> bool {
     let ours = common.log.last();
@@ -50,8 +68,8 @@ pub(crate) fn on_pre_vote(
     (from, epoch): (NodeId, Epoch),
     last: EntryId,
 ) {
-    let granted = common.is_voter() && is_up_to_date(common, last);
-    mark!("pre-vote-outdated", common.is_voter() && !granted);
+    let granted = belongs(common) && is_up_to_date(common, last);
+    mark!("pre-vote-outdated", belongs(common) && !granted);
     let answer = Body::PreVoteResponse(PreVoteResponse { granted });
     common.send(out, from, epoch, answer);
 }
@@ -66,7 +84,7 @@ pub(crate) fn on_request_vote(
     let forgotten = mutant!("E2c") && common.voted_for() == Some(common.me.node);
     let free = common.may_vote_for(from) || forgotten;
     mark!("vote-already-given", !free);
-    let granted = common.is_voter() && free && is_up_to_date(common, last);
+    let granted = belongs(common) && free && is_up_to_date(common, last);
     let answer = Body::RequestVoteResponse(RequestVoteResponse { granted });
     if granted && !forgotten {
         common.vote_for(from);

@@ -5,6 +5,7 @@
 //! `src/codec/message.rs`, and `docs/WIRE_FORMAT.md` for the golden bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use raft_core::codec::{
@@ -155,7 +156,9 @@ impl Random {
             3 => Body::RequestVoteResponse(RequestVoteResponse { granted: self.coin() }),
             4 => {
                 let (slice, leader_commit) = (self.slice(), Index::new(self.number()));
-                Body::AppendEntries(AppendEntries { slice, leader_commit, round })
+                let broadcast_time =
+                    Duration::from_micros(if self.coin() { self.number() } else { 0 });
+                Body::AppendEntries(AppendEntries { slice, leader_commit, round, broadcast_time })
             }
             5 => {
                 let result = self.append_result();
@@ -310,13 +313,13 @@ fn a_lying_count_is_refused() {
         decode_message(Bytes::from([&head[..], rest].concat()), INCARNATION)
     };
     let most = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
-    let append = [&[0, 0, 0, 0][..], &most].concat();
+    let append = [&[0, 0, 0, 0, 0][..], &most].concat();
     assert_eq!(message(5, &append), Err(CodecError::Truncated("entries")));
     let propose = [&[0; 9][..], &most].concat();
     assert_eq!(message(11, &propose), Err(CodecError::Truncated("propose payloads")));
     let refused = [&[0; 8][..], &most].concat();
     assert_eq!(message(12, &refused), Err(CodecError::Truncated("refused proposals")));
-    let payload = [&[0, 0, 0, 0, 1, 0][..], &most].concat();
+    let payload = [&[0, 0, 0, 0, 0, 1, 0][..], &most].concat();
     assert!(matches!(message(5, &payload), Err(CodecError::Truncated(_))));
 }
 
@@ -437,7 +440,12 @@ fn golden_bodies() -> Vec<Body> {
         Body::PreVoteResponse(PreVoteResponse { granted: true }),
         Body::RequestVote(RequestVote { last: id(6, 200), transfer: true }),
         Body::RequestVoteResponse(RequestVoteResponse { granted: false }),
-        Body::AppendEntries(AppendEntries { slice, leader_commit: Index::new(10), round }),
+        Body::AppendEntries(AppendEntries {
+            slice,
+            leader_commit: Index::new(10),
+            round,
+            broadcast_time: Duration::ZERO,
+        }),
         Body::AppendEntriesResponse(AppendEntriesResponse {
             round,
             result: AppendResult::Matched { match_index, accepted },
@@ -463,7 +471,7 @@ const GOLDEN: [&str; 15] = [
     "01 02 01 02 07 ac02 01",
     "01 03 01 02 07 ac02 06c801 01",
     "01 04 01 02 07 ac02 00",
-    "01 05 01 02 07 ac02 09 0a 060b 02 01 01 51537d52 00 02 03 149fd9c1 016869",
+    "01 05 01 02 07 ac02 09 0a 00 060b 02 01 01 51537d52 00 02 03 149fd9c1 016869",
     "01 06 01 02 07 ac02 09 00 0c 0d",
     "01 06 01 02 07 ac02 09 01 050a 0b",
     "01 07 01 02 07 ac02 09 51000000000000000000000000000000 06c801 e807 01 0304 02 01 07 \

@@ -85,7 +85,7 @@ fn tests() -> BTreeSet<String> {
 fn every_mutant_has_an_id_of_its_own_and_a_sentence() {
     let ids: BTreeSet<&str> = REGISTRY.iter().map(|mutant| mutant.id).collect();
     assert_eq!(ids.len(), REGISTRY.len(), "an id is used twice");
-    let codes = "ES LM LC SMS CI MT QC LIN EO DUR REC LIVE RES DET";
+    let codes = "ES LM LC SMS CI MT QC CFG ID LIN EO DUR REC LIVE RES DET";
     for mutant in REGISTRY {
         assert!(mutant.bug.ends_with('.'), "{} is described by a sentence", mutant.id);
         for code in mutant.property.split(' ') {

@@ -2,8 +2,9 @@
 //!
 //! `properties/world.rs` is a cluster whose messages are lost, doubled and reordered, whose disks
 //! are slow and whose nodes crash; `properties/oracle.rs` is what must hold after every step;
-//! `properties/calm.rs` is what must hold once the faults end; `properties/regressions.rs` are bugs
-//! that seeds found, as stories; `properties/quorum.rs` counts.
+//! `properties/calm.rs` is what must hold once the faults end; `properties/classic.rs` are the
+//! exercises that everybody begins with; `properties/regressions.rs` are bugs that seeds found, as
+//! stories; `properties/quorum.rs` counts.
 //!
 //! `SEEDS=20000 cargo test --release -p raft-core --test properties` runs longer, and `SEED=17`
 //! runs one schedule again.
@@ -13,6 +14,8 @@
 mod bench;
 #[path = "properties/calm.rs"]
 mod calm;
+#[path = "properties/classic.rs"]
+mod classic;
 #[path = "support/disk.rs"]
 mod disk;
 #[path = "support/mutant.rs"]

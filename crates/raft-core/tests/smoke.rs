@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use raft_core::{
-    Incarnation, Index, Message, NodeId, Notice, Payload, RaftConfig, RaftNode, Restored, RoleName,
-    Ticket, Time, Violation,
+    ApplyJob, Consistency, Incarnation, Index, Message, NodeId, Notice, Payload, RaftConfig,
+    RaftNode, Restored, RoleName, Ticket, Time, Violation,
 };
 
 struct Group {
@@ -27,7 +27,8 @@ impl Group {
         mutant::select();
         let nodes = (1..=n)
             .map(|id| {
-                let config = RaftConfig::new(id, (1..=n).filter(|p| *p != id).collect());
+                let config = RaftConfig::new(id, (1..=n).filter(|p| *p != id).collect())
+                    .without_recorded_incarnations_wiped_disks_vote();
                 let incarnation = Incarnation::new(u128::from(id));
                 let node = RaftNode::new(config, incarnation, Restored::default(), Time::ZERO);
                 (NodeId::new(id).unwrap(), node.unwrap())
@@ -48,7 +49,7 @@ impl Group {
                     self.wire.extend(promises);
                     moved = true;
                 }
-                while let Some(apply) = node.take_apply() {
+                while let Some(ApplyJob::Apply(apply)) = node.take_apply() {
                     for entry in apply.entries() {
                         let index = entry.id.index;
                         let ticket =
@@ -114,7 +115,7 @@ fn groups_of_every_size_elect_commit_answer_and_read() {
             let ticket = Ticket::new(100 + i as u64);
             node.propose(group.now, Payload::command(vec![u8::try_from(i).unwrap()]), ticket)
                 .unwrap();
-            node.read(group.now, Ticket::new(200 + i as u64)).unwrap();
+            node.read(group.now, Consistency::Linearizable, Ticket::new(200 + i as u64)).unwrap();
         }
         group.settle();
         group.pass(Duration::from_millis(200));

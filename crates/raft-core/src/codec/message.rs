@@ -8,6 +8,7 @@
 //! inside AppendEntries is `term above the one before varint, length varint, seal u32, body`.
 
 use alloc::vec::Vec;
+use core::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -157,6 +158,8 @@ fn take_body(kind: u8, reader: &mut Reader) -> Result<Body, CodecError> {
 fn put_append(request: &AppendEntries, out: &mut BytesMut) {
     put_varint(out, request.round.get());
     put_varint(out, request.leader_commit.get());
+    let micros = request.broadcast_time.as_micros();
+    put_varint(out, u64::try_from(micros).unwrap_or(u64::MAX));
     put_id(out, request.slice.prev());
     put_varint(out, request.slice.entries().len() as u64);
     let mut term = request.slice.prev().term;
@@ -170,6 +173,7 @@ fn put_append(request: &AppendEntries, out: &mut BytesMut) {
 fn take_append(reader: &mut Reader) -> Result<AppendEntries, CodecError> {
     let round = Round::new(reader.varint("round")?);
     let leader_commit = Index::new(reader.varint("leader commit")?);
+    let broadcast_time = Duration::from_micros(reader.varint("broadcast time")?);
     let prev = take_id(reader)?;
     let count = reader.count("entries", ENTRY_MIN)?;
     // Adding the count once bounds every index below it.
@@ -188,7 +192,7 @@ fn take_append(reader: &mut Reader) -> Result<AppendEntries, CodecError> {
     }
     let slice = LogSlice::new(prev, entries)
         .map_err(|error| CodecError::Invalid("entry index", error.found.index.get()))?;
-    Ok(AppendEntries { slice, leader_commit, round })
+    Ok(AppendEntries { slice, leader_commit, round, broadcast_time })
 }
 
 /// A term, a length, a seal and the tag of a body.

@@ -194,7 +194,7 @@ fn step(rng: &mut Rng, log: &mut Log, model: &mut Model, term: &mut u64, tickets
         7 => *term += below(rng, 3),
         8 | 9 => {
             let hard = HardState { term: Term::new(*term), ..HardState::default() };
-            let (id, _, entries) = log.begin_write(hard, below(rng, 500));
+            let (id, _, entries) = log.begin_write(hard, below(rng, 500), Time::ZERO);
             let ids = entries.iter().map(|entry| entry.id).collect();
             model.writing.push_back((id, ids));
         }
@@ -206,7 +206,7 @@ fn step(rng: &mut Rng, log: &mut Log, model: &mut Model, term: &mut u64, tickets
         13 => {
             let upto = Index::new(below(rng, model.last().index.get() + 1));
             let later = model.tickets.split_off(&upto.next());
-            let taken = core::mem::replace(&mut model.tickets, later);
+            let taken = mem::replace(&mut model.tickets, later);
             assert_eq!(log.take_tickets(upto), taken.into_iter().collect::<Vec<_>>());
         }
         14 => {
@@ -234,7 +234,7 @@ fn step(rng: &mut Rng, log: &mut Log, model: &mut Model, term: &mut u64, tickets
             let id = brought.clone().find(brings).copied().unwrap_or_default();
             let membership = Membership::default().brought_by(id);
             let id = SnapshotId::default();
-            log.compact(SnapshotMeta { id, last_included, membership, data_bytes: 0 });
+            log.compact(SnapshotMeta { id, last_included, membership, data_bytes: 0 }, index);
             model.base = index;
         }
     }
@@ -389,12 +389,12 @@ fn a_receipt_counts_for_the_entries_it_was_given_for() {
     let hard = |term| HardState { term: Term::new(term), ..HardState::default() };
     let (one, old, new) = (at(1, 1), at(2, 1), at(2, 2));
     log.splice(&slice(EntryId::ZERO, vec![one, old]), Index::ZERO).unwrap();
-    let (first, ..) = log.begin_write(hard(1), u64::MAX);
+    let (first, ..) = log.begin_write(hard(1), u64::MAX, Time::ZERO);
     log.splice(&slice(one, vec![new]), Index::ZERO).unwrap();
-    let (second, ..) = log.begin_write(hard(2), u64::MAX);
+    let (second, ..) = log.begin_write(hard(2), u64::MAX, Time::ZERO);
     // The old entry comes back, by a leader of term 3 that holds it.
     log.splice(&slice(one, vec![old, at(3, 3)]), Index::ZERO).unwrap();
-    let (third, ..) = log.begin_write(hard(3), u64::MAX);
+    let (third, ..) = log.begin_write(hard(3), u64::MAX, Time::ZERO);
     for (id, durable) in [(first, 1), (second, 1), (third, 3)] {
         log.finish_write(Persisted { id });
         assert_eq!(log.durable(), Index::new(durable), "after write {id}");
@@ -409,11 +409,12 @@ fn prev_around_the_base_is_judged_by_what_is_committed() {
         log.append(id.term, entry(id).payload, None);
     }
     let hard = HardState { term: Term::new(2), ..HardState::default() };
-    let (id, ..) = log.begin_write(hard, u64::MAX);
+    let (id, ..) = log.begin_write(hard, u64::MAX, Time::ZERO);
     log.finish_write(Persisted { id });
     let membership = Membership::default();
     let (id, last_included) = (SnapshotId::default(), at(3, 2));
-    log.compact(SnapshotMeta { id, last_included, membership, data_bytes: 0 });
+    let snapshot = SnapshotMeta { id, last_included, membership, data_bytes: 0 };
+    log.compact(snapshot, last_included.index);
     assert_eq!((log.base(), log.last()), (at(3, 2), at(4, 2)));
     assert_eq!(log.term_at(Index::new(2)), None);
     let mut ask = |prev, ids: &[EntryId]| {

@@ -6,7 +6,7 @@
 
 use alloc::collections::VecDeque;
 
-use crate::{HardState, Index, WriteId};
+use crate::{HardState, Index, Time, WriteId};
 
 /// The writes in flight, and the durable mark.
 #[derive(Clone, Debug)]
@@ -24,6 +24,7 @@ struct Write {
     id: WriteId,
     last: Index,
     hard: HardState,
+    begun: Time,
 }
 
 impl Writes {
@@ -57,11 +58,11 @@ impl Writes {
     }
 
     /// Notes a write that reaches up to `last` and leaves this hard state behind.
-    pub(super) fn begin(&mut self, last: Index, hard: HardState) -> WriteId {
+    pub(super) fn begin(&mut self, last: Index, hard: HardState, begun: Time) -> WriteId {
         assert!(last >= self.handed, "a write never reaches less far than the one before");
         let id = self.next;
         self.next = id.next();
-        self.in_flight.push_back(Write { id, last, hard });
+        self.in_flight.push_back(Write { id, last, hard, begun });
         (self.handed, self.handed_hard) = (last, hard);
         id
     }
@@ -73,6 +74,20 @@ impl Writes {
         assert!(write.last >= self.durable, "the durable mark only falls when the log is cut");
         self.durable = write.last;
         self.durable_hard = write.hard;
+    }
+
+    /// A snapshot replaces the log up to `last`. Nothing of it is durable as a log before the write
+    /// that says so, and no write in flight makes it so.
+    pub(super) fn install(&mut self) {
+        for write in &mut self.in_flight {
+            write.last = Index::ZERO;
+        }
+        (self.handed, self.durable) = (Index::ZERO, Index::ZERO);
+    }
+
+    /// When the oldest write in flight was handed out.
+    pub(super) fn oldest(&self) -> Option<Time> {
+        self.in_flight.front().map(|write| write.begun)
     }
 
     /// The log lost everything from `first` on.

@@ -18,6 +18,18 @@ pub enum Ballot {
     PreVote,
     /// Vote for me in this term.
     Vote,
+    /// Vote for me in this term, as its leader asked me to take over (thesis §3.10).
+    Transfer,
+}
+
+impl Ballot {
+    /// Whether it is about a vote in this term: what is answered is the same.
+    const fn is_vote(self) -> bool {
+        match self {
+            Self::PreVote => false,
+            Self::Vote | Self::Transfer => true,
+        }
+    }
 }
 
 /// What only a candidate has.
@@ -36,9 +48,9 @@ impl Candidate {
         common: &mut Common,
         out: &mut Outbox,
     ) -> (Self, Transition) {
-        assert!(common.is_voter(), "only voters campaign");
+        assert!(common.may_campaign(), "only voters campaign");
         let me = common.me.node;
-        if ballot == Ballot::Vote {
+        if ballot.is_vote() {
             common.enter_term(common.term().next(), out);
             common.vote_for(me);
         }
@@ -51,7 +63,10 @@ impl Candidate {
             }
             let body = match ballot {
                 Ballot::PreVote => Body::PreVote(PreVote { last }),
-                Ballot::Vote => Body::RequestVote(RequestVote { last, transfer: false }),
+                Ballot::Vote | Ballot::Transfer => {
+                    let transfer = ballot == Ballot::Transfer;
+                    Body::RequestVote(RequestVote { last, transfer })
+                }
             };
             common.send(out, peer, epoch, body);
         }
@@ -59,7 +74,7 @@ impl Candidate {
         let mut candidate = Self { ballot, epoch, granted: BTreeSet::new(), deadline };
         let next = match ballot {
             Ballot::PreVote => candidate.count(common, me),
-            Ballot::Vote => Transition::Stay,
+            Ballot::Vote | Ballot::Transfer => Transition::Stay,
         };
         (candidate, next)
     }
@@ -82,10 +97,11 @@ impl Candidate {
         (from, epoch): (NodeId, Epoch),
         (ballot, granted): (Ballot, bool),
     ) -> Transition {
-        let mistaken = mutant!("E1") && ballot == Ballot::Vote && self.ballot == ballot
+        let same = ballot.is_vote() == self.ballot.is_vote();
+        let mistaken = mutant!("E1") && ballot == Ballot::Vote && same
             || mutant!("E10a") && ballot == Ballot::PreVote
             || mutant!("E10b") && ballot == Ballot::PreVote && self.ballot == ballot;
-        if (epoch != self.epoch || ballot != self.ballot) && !mistaken {
+        if (epoch != self.epoch || !same) && !mistaken {
             mark!("answer-to-ended-campaign");
             out.dropped("ended conversation");
             return Transition::Stay;
@@ -100,8 +116,8 @@ impl Candidate {
     pub(crate) fn on_persisted(&mut self, common: &Common) -> Transition {
         let mine = common.voted_for() == Some(common.me.node) && common.is_hard_state_durable();
         match self.ballot {
-            Ballot::Vote if mine => self.count(common, common.me.node),
-            Ballot::Vote | Ballot::PreVote => Transition::Stay,
+            Ballot::Vote | Ballot::Transfer if mine => self.count(common, common.me.node),
+            Ballot::Vote | Ballot::Transfer | Ballot::PreVote => Transition::Stay,
         }
     }
 
@@ -112,7 +128,7 @@ impl Candidate {
         }
         match self.ballot {
             Ballot::PreVote => Transition::Campaign(Ballot::Vote),
-            Ballot::Vote => Transition::Lead,
+            Ballot::Vote | Ballot::Transfer => Transition::Lead,
         }
     }
 
@@ -120,6 +136,9 @@ impl Candidate {
     pub(crate) fn on_timeout(&self, common: &Common) -> Transition {
         if common.now < self.deadline {
             return Transition::Stay;
+        }
+        if common.is_disk_stalled() {
+            return Transition::Follow { leader: None };
         }
         mark!("campaign-without-result");
         let ballot = if common.config.pre_vote { Ballot::PreVote } else { Ballot::Vote };

@@ -7,6 +7,7 @@
 
 use alloc::vec::Vec;
 use core::mem;
+use core::time::Duration;
 
 use crate::log::SpliceError;
 use crate::outbox::Outbox;
@@ -14,9 +15,10 @@ use crate::role::Transition;
 use crate::role::candidate::Ballot;
 use crate::state::Common;
 use crate::{
-    AppendEntries, AppendEntriesResponse, AppendResult, Body, Deadline, DeadlineReason, Epoch,
-    Index, NodeId, Notice, Payload, ProposeError, ReadError, ReadIndex, ReadIndexResponse,
-    RefusedProposal, Round, Ticket, Time, Violation,
+    AppendEntries, AppendEntriesResponse, AppendResult, Body, Consistency, Deadline,
+    DeadlineReason, Epoch, Fetch, Index, InstallSnapshot, InstallSnapshotResponse, NodeId, Notice,
+    Payload, ProposeError, ReadError, ReadIndex, ReadIndexResponse, RefusedProposal, Round, Ticket,
+    Time, Violation,
 };
 
 /// What only a follower has.
@@ -41,6 +43,10 @@ struct Reads {
     asked: Vec<Ticket>,
     batch: u64,
     epoch: Epoch,
+    /// When the batch under way was first asked for.
+    asked_at: Time,
+    /// The newest index that was given, and when it was asked for.
+    newest: Option<(Time, Index)>,
     ask_again: Option<Time>,
 }
 
@@ -60,6 +66,10 @@ impl Follower {
 
     /// The first follower of a node's life.
     pub(crate) fn at_start(common: &mut Common) -> Self {
+        // It does not remember whom it heard before the restart, and whose lease it may break.
+        if common.config.lease_reads.is_some() && !mutant!("C6c") {
+            common.heard_leader = Some(common.now);
+        }
         Self::new(None, common.election_deadline())
     }
 
@@ -88,14 +98,12 @@ impl Follower {
         if request.slice.last().term > common.term() {
             return out.dropped("entry of a later term than its leader");
         }
-        if epoch < self.epoch {
-            return out.dropped("ended conversation");
+        if !self.hears(common, out, epoch) {
+            return;
         }
-        if epoch > self.epoch {
-            (self.epoch, self.accepted, self.answered) = (epoch, Index::ZERO, Round::ZERO);
+        if request.broadcast_time > Duration::ZERO {
+            common.broadcast_time = request.broadcast_time;
         }
-        common.heard_leader = Some(common.now);
-        self.calm(common);
         let slice = &request.slice;
         let spliced = match common.log.splice(slice, common.commit_index()) {
             Ok(spliced) => spliced,
@@ -125,8 +133,7 @@ impl Follower {
             common.forwarding.appended(&mut common.log, first);
         }
         if spliced.membership_changed {
-            common.membership = common.log.membership();
-            out.notice(Notice::MembershipChanged { membership: common.membership.clone() });
+            common.adopt_membership(out);
         }
         // What this message matched, not our last index: the rest may still be cut away.
         let matched = slice.last().index;
@@ -169,6 +176,66 @@ impl Follower {
         common.send(out, to, epoch, Body::AppendEntriesResponse(body));
     }
 
+    /// The leader speaks in this replication session; an earlier one is not heard.
+    fn hears(&mut self, common: &mut Common, out: &mut Outbox, epoch: Epoch) -> bool {
+        if epoch < self.epoch {
+            out.dropped("ended conversation");
+            return false;
+        }
+        if epoch > self.epoch {
+            (self.epoch, self.accepted, self.answered) = (epoch, Index::ZERO, Round::ZERO);
+        }
+        common.heard_leader = Some(common.now);
+        self.calm(common);
+        true
+    }
+
+    /// Figure 13, InstallSnapshot, receiver: an offer. What is worth fetching is fetched; the
+    /// answer says how much of the committed log is durable here.
+    pub(crate) fn on_install_snapshot(
+        &mut self,
+        common: &mut Common,
+        out: &mut Outbox,
+        (from, epoch): (NodeId, Epoch),
+        offer: InstallSnapshot,
+    ) {
+        let covered = offer.snapshot.last_included;
+        if covered.term > common.term() || offer.snapshot.membership.id().index > covered.index {
+            return out.dropped("snapshot of a later term than its leader");
+        }
+        if !self.hears(common, out, epoch) {
+            return;
+        }
+        let here = common.log.term_at(covered.index);
+        if covered.index <= common.commit_index() {
+            if here.is_some_and(|term| term != covered.term) {
+                let index = covered.index;
+                return out.violation(Violation::CommittedConflict { index, from });
+            }
+            mark!("offer-of-the-known");
+        } else if here == Some(covered.term) || mutant!("S1") && here.is_some() {
+            // Step 6: the log holds the last entry, so everything before it is the same.
+            mark!("offer-of-the-held");
+            common.advance_commit(covered.index, out);
+        } else if common.compaction.begin_fetch(&offer.snapshot) {
+            out.fetch(Fetch { from, snapshot: offer.snapshot });
+        }
+        self.answered = self.answered.max(offer.round);
+        let match_index = common.commit_index().min(common.log.durable());
+        let answer = InstallSnapshotResponse { match_index, round: offer.round };
+        common.send(out, from, epoch, Body::InstallSnapshotResponse(answer));
+    }
+
+    /// A snapshot took the place of the log: the leader hears of it when the disk says so, too.
+    pub(crate) fn on_installed(&mut self, common: &Common, out: &mut Outbox) {
+        let Some(leader) = self.leader else { return };
+        let match_index = common.log.last().index;
+        self.accepted = match_index;
+        let answer = InstallSnapshotResponse { match_index, round: self.answered };
+        let body = Body::InstallSnapshotResponse(answer);
+        common.promise(out, match_index, (leader, self.epoch), body);
+    }
+
     /// Hands a proposal of a local caller to the leader.
     pub(crate) fn on_propose(
         &mut self,
@@ -191,8 +258,44 @@ impl Follower {
         Ok(leader)
     }
 
-    /// A linearizable read of a local caller: the leader knows the read index (thesis §6.4).
-    pub(crate) fn on_read(&mut self, common: &Common, ticket: Ticket) -> Result<(), ReadError> {
+    /// The leader asks this follower to take over (thesis §3.10): it has everything, so no time is
+    /// lost with a pre-vote.
+    pub(crate) fn on_timeout_now(
+        &self,
+        common: &Common,
+        out: &mut Outbox,
+        from: NodeId,
+    ) -> Transition {
+        if self.leader != Some(from) || !common.may_campaign() && !mutant!("E18a") {
+            out.dropped("not asked by the leader, or without a vote");
+            return Transition::Stay;
+        }
+        if common.is_disk_stalled() {
+            return Transition::Stay;
+        }
+        mark!("asked-to-take-over");
+        Transition::Campaign(Ballot::Transfer)
+    }
+
+    /// A read of a local caller: the leader knows the read index (thesis §6.4). The index it gave
+    /// last will do for a read that may be as old.
+    pub(crate) fn on_read(
+        &mut self,
+        common: &Common,
+        out: &mut Outbox,
+        consistency: Consistency,
+        ticket: Ticket,
+    ) -> Result<(), ReadError> {
+        if let (Consistency::Bounded { age_max }, Some((asked, index))) =
+            (consistency, self.reads.newest)
+            && common.now.since(asked) <= age_max
+        {
+            mark!("bounded-read");
+            out.counters.reads += 1;
+            let age = common.now.since(asked);
+            out.notice(Notice::ReadReady { ticket, index, age });
+            return Ok(());
+        }
         let max = common.config.limits.waiting_reads_max;
         if self.leader.is_none() {
             return Err(ReadError::NoLeader);
@@ -215,11 +318,14 @@ impl Follower {
             return out.dropped("ended conversation");
         }
         reads.ask_again = None;
+        if let Some(index) = answer.index {
+            reads.newest = Some((reads.asked_at, index));
+        }
         for ticket in mem::take(&mut reads.asked) {
             match answer.index {
                 Some(index) => {
                     out.counters.reads += 1;
-                    out.notice(Notice::ReadReady { ticket, index });
+                    out.notice(Notice::ReadReady { ticket, index, age: Duration::ZERO });
                 }
                 None => {
                     out.notice(Notice::ReadFailed { ticket, error: ReadError::LeaderChanged });
@@ -255,6 +361,7 @@ impl Follower {
             self.reads.asked = mem::take(&mut self.reads.waiting);
             self.reads.epoch = common.next_epoch();
             self.reads.batch += 1;
+            self.reads.asked_at = common.now;
             self.ask(common, out, leader);
         }
     }
@@ -270,7 +377,9 @@ impl Follower {
     /// waiting for the election timeout. A leader that others still hear loses nothing by it, for
     /// they refuse the pre-vote.
     pub(crate) fn on_unreachable(&mut self, common: &mut Common, peer: NodeId) {
-        if self.leader != Some(peer) || !common.config.pre_vote {
+        // Under a lease nobody may look for another leader before its time.
+        let is_bound = common.config.lease_reads.is_some();
+        if self.leader != Some(peer) || !common.config.pre_vote || is_bound {
             return;
         }
         mark!("leader-unreachable");
@@ -289,8 +398,8 @@ impl Follower {
         if common.now < self.election_deadline && !mutant!("E22b") {
             return Transition::Stay;
         }
-        if !common.is_voter() {
-            // A learner waits: it never campaigns (thesis §4.2.1).
+        if !common.may_campaign() || common.is_disk_stalled() {
+            // A learner waits (thesis §4.2.1), and so does who cannot keep a promise.
             self.calm(common);
             return Transition::Stay;
         }

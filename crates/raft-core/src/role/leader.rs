@@ -9,23 +9,29 @@
 //! Messages with entries are built when the network lane is drained, so everything appended since
 //! shares one message a follower. Read next: `leader/progress.rs`, `leader/read.rs`.
 
+mod change;
 mod progress;
 mod read;
+mod transfer;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::time::Duration;
 
+use self::change::Changes;
 use self::progress::{Progress, Step, Word};
 use self::read::{Reader, Reads};
+use self::transfer::Transfer;
+use super::estimate::Estimate;
 use crate::outbox::Outbox;
 use crate::output::LoadPurpose;
 use crate::role::Transition;
 use crate::state::Common;
 use crate::{
-    AppendEntriesResponse, AppendResult, Body, Deadline, DeadlineReason, Entry, EntryId, Epoch,
-    Index, Load, NodeId, Notice, Payload, PayloadKind, ProgressStatus, Propose, ProposeError,
-    ProposeResponse, ReadError, ReadIndexResponse, RefusedProposal, Round, Ticket, Time, Violation,
-    quorum,
+    AppendEntriesResponse, AppendResult, Body, Consistency, Deadline, DeadlineReason, Entry,
+    EntryId, Epoch, Index, InstallSnapshotResponse, Load, NodeId, Notice, Payload, PayloadKind,
+    Peer, ProgressStatus, Propose, ProposeError, ProposeResponse, ReadError, ReadIndexResponse,
+    RefusedProposal, Round, Ticket, Time, Violation, quorum,
 };
 
 /// What only a leader has.
@@ -33,13 +39,21 @@ use crate::{
 pub struct Leader {
     /// The no-op of this term: with it everything before is committed.
     term_start: Index,
+    elected_at: Time,
     progress: BTreeMap<NodeId, Progress>,
     round: Round,
     /// When the rounds that matter were sent, ascending; the first is the one last confirmed.
     rounds: VecDeque<(Round, Time)>,
     heartbeat_at: Time,
     reads: Reads,
+    broadcast: Estimate,
     uncommitted_bytes: u64,
+    changes: Changes,
+    transfer: Option<Transfer>,
+    /// Whether somebody was told to campaign in this term: leases are void for the rest of it.
+    is_lease_void: bool,
+    /// Not before then is it handed over to a preferred leader.
+    prefer_at: Option<Time>,
 }
 
 impl Leader {
@@ -55,12 +69,18 @@ impl Leader {
             .collect();
         let mut leader = Self {
             term_start: next_index,
+            elected_at: common.now,
             progress,
             round: Round::ZERO,
             rounds: VecDeque::new(),
             heartbeat_at: common.now,
             reads: Reads::default(),
+            broadcast: Estimate::default(),
             uncommitted_bytes,
+            changes: Changes::default(),
+            transfer: None,
+            is_lease_void: false,
+            prefer_at: None,
         };
         leader.append(common, Payload::no_op(), None);
         leader.heartbeat(common, out);
@@ -72,6 +92,12 @@ impl Leader {
         common.log.append(common.term(), payload, ticket)
     }
 
+    /// Whether so many more bytes may wait for commitment. One that waits alone always may: the
+    /// limit on commands is another one.
+    const fn has_room(&self, bytes: u64, max: u64) -> bool {
+        self.uncommitted_bytes == 0 || self.uncommitted_bytes + bytes <= max
+    }
+
     /// Appends a proposal of a local caller.
     pub(crate) fn on_propose(
         &mut self,
@@ -80,8 +106,11 @@ impl Leader {
         payload: Payload,
         ticket: Ticket,
     ) -> Result<EntryId, ProposeError> {
+        if let Some(to) = self.successor() {
+            return Err(ProposeError::Transferring { to });
+        }
         let max = common.config.limits.uncommitted_bytes_max;
-        if self.uncommitted_bytes + payload.cost() > max {
+        if !self.has_room(payload.cost(), max) {
             mark!("proposal-overloaded");
             return Err(ProposeError::Overloaded { max });
         }
@@ -112,9 +141,11 @@ impl Leader {
                 out.dropped("payload that is not what was sealed");
                 continue;
             }
-            if payload.bytes().len() as u64 > command_max {
+            if self.transfer.is_some() {
+                refused.push((origin.ticket, RefusedProposal::NotLeader));
+            } else if payload.bytes().len() as u64 > command_max {
                 refused.push((origin.ticket, RefusedProposal::TooLarge));
-            } else if self.uncommitted_bytes + payload.cost() > uncommitted_max {
+            } else if !self.has_room(payload.cost(), uncommitted_max) {
                 mark!("forwarded-overloaded");
                 refused.push((origin.ticket, RefusedProposal::Overloaded));
             } else {
@@ -128,7 +159,7 @@ impl Leader {
     }
 
     /// A linearizable read: it waits for a round that begins after it arrived.
-    pub(crate) fn on_read(&mut self, common: &Common, reader: Reader) -> Result<(), ReadError> {
+    fn on_read(&mut self, common: &Common, reader: Reader) -> Result<(), ReadError> {
         let max = common.config.limits.waiting_reads_max;
         if self.reads.len() >= max {
             return Err(ReadError::Overloaded { max });
@@ -137,13 +168,44 @@ impl Leader {
         Ok(())
     }
 
-    /// A linearizable read of a local caller.
+    /// A read of a local caller. Under a lease, or if it may be a little old, it is answered at
+    /// once; otherwise by a round.
     pub(crate) fn on_local_read(
         &mut self,
         common: &Common,
+        out: &mut Outbox,
+        consistency: Consistency,
         ticket: Ticket,
     ) -> Result<(), ReadError> {
-        self.on_read(common, Reader::Local(ticket))
+        let index = common.commit_index();
+        let knows = index >= self.term_start;
+        let age = self.confirmed_at(common).map(|sent| common.now.since(sent));
+        let age = match consistency {
+            Consistency::Lease if knows && self.has_lease(common) => Some(Duration::ZERO),
+            Consistency::Bounded { age_max } if knows => age.filter(|age| *age <= age_max),
+            Consistency::Linearizable | Consistency::Lease | Consistency::Bounded { .. } => None,
+        };
+        let Some(age) = age else { return self.on_read(common, Reader::Local(ticket)) };
+        mark!("read-without-a-round");
+        out.counters.reads += 1;
+        out.notice(Notice::ReadReady { ticket, index, age });
+        Ok(())
+    }
+
+    /// When the newest round was begun that a quorum answered.
+    fn confirmed_at(&self, common: &Common) -> Option<Time> {
+        let confirmed = self.confirmed_round(common);
+        let (round, sent) = self.rounds.front()?;
+        (*round <= confirmed).then_some(*sent)
+    }
+
+    /// Whether nobody else can lead yet, by the clocks' bound (thesis §6.4.1): a quorum answered a
+    /// round so lately that it still refuses every vote.
+    fn has_lease(&self, common: &Common) -> bool {
+        let Some(bound) = common.config.lease_reads else { return false };
+        let valid = bound.lease(common.config.election_timeout_min);
+        let confirmed = self.confirmed_at(common);
+        !self.is_lease_void && confirmed.is_some_and(|sent| common.now.since(sent) < valid)
     }
 
     /// A linearizable read of a follower's callers.
@@ -185,6 +247,7 @@ impl Leader {
         if response.round > self.round {
             return out.dropped("round that never began");
         }
+        progress.hear(common.now);
         if let AppendResult::Conflict { rejected, .. } = response.result
             && progress.has_lost(response.round, rejected)
         {
@@ -196,6 +259,52 @@ impl Leader {
             self.commit(common, out);
         }
         self.confirm_rounds(common, out);
+        self.hand_over(common, out);
+    }
+
+    /// A message of a member: another disk under the same id begins another session, for what the
+    /// old one acknowledged it never had.
+    pub(crate) fn meet(&mut self, common: &mut Common, from: Peer) {
+        let Some(progress) = self.progress.get_mut(&from.node) else { return };
+        if !progress.meet(from.incarnation) {
+            mark!("other-disk-in-session");
+            let mut fresh = Progress::new(common.next_epoch(), common.log.last().index.next());
+            fresh.meet(from.incarnation);
+            *progress = fresh;
+        }
+    }
+
+    /// The answer to an offer of a snapshot, of this epoch or an earlier one.
+    pub(crate) fn on_snapshot_response(
+        &mut self,
+        common: &mut Common,
+        out: &mut Outbox,
+        (from, epoch): (NodeId, Epoch),
+        response: InstallSnapshotResponse,
+    ) {
+        let Some(progress) = self.progress.get_mut(&from) else {
+            return out.dropped("not a member");
+        };
+        if epoch != progress.epoch() || response.round > self.round {
+            return out.dropped("ended conversation");
+        }
+        let index = response.match_index;
+        if index > common.log.last().index {
+            return out.violation(Violation::UnsentAcknowledged { index, from });
+        }
+        progress.hear(common.now);
+        if progress.on_snapshot_response(&common.log, response.round, index) {
+            progress.matched_in(self.round);
+            self.commit(common, out);
+        }
+        self.confirm_rounds(common, out);
+        self.hand_over(common, out);
+    }
+
+    /// The entry after which followers that answer still need the log.
+    pub(crate) fn pinned(&self, common: &Common) -> Option<Index> {
+        let answers = |progress: &&Progress| progress.answers(common);
+        self.progress.values().filter(answers).map(Progress::needs_after).min()
     }
 
     /// The disk of this node wrote something: its own log counts up to there.
@@ -218,6 +327,7 @@ impl Leader {
         let committed = common.log.cost(before, index);
         self.uncommitted_bytes = self.uncommitted_bytes.saturating_sub(committed);
         common.advance_commit(index, out);
+        self.settle(common, out);
     }
 
     fn match_index(&self, common: &Common, node: NodeId) -> Index {
@@ -244,14 +354,21 @@ impl Leader {
 
     fn confirm_rounds(&mut self, common: &Common, out: &mut Outbox) {
         let confirmed = self.confirmed_round(common);
+        let mut is_news = false;
         while self.rounds.get(1).is_some_and(|(round, _)| *round <= confirmed) {
             self.rounds.pop_front();
+            is_news = true;
+        }
+        if let (true, Some((_, sent))) = (is_news, self.rounds.front()) {
+            self.broadcast.add(common.now.since(*sent));
         }
         let confirmed = if mutant!("C2") { self.round } else { confirmed };
         for (reader, index) in self.reads.confirmed(confirmed) {
             out.counters.reads += 1;
             match reader {
-                Reader::Local(ticket) => out.notice(Notice::ReadReady { ticket, index }),
+                Reader::Local(ticket) => {
+                    out.notice(Notice::ReadReady { ticket, index, age: Duration::ZERO });
+                }
                 Reader::Remote { node, epoch, batch } => {
                     let answer = ReadIndexResponse { batch, index: Some(index) };
                     common.send(out, node, epoch, Body::ReadIndexResponse(answer));
@@ -270,23 +387,34 @@ impl Leader {
     fn heartbeat(&mut self, common: &Common, out: &mut Outbox) {
         self.begin_round(common);
         self.heartbeat_at = common.now.after(common.config.heartbeat_interval);
+        let patience = common.config.rounds_per_timeout();
         for progress in self.progress.values_mut() {
-            progress.on_heartbeat(self.round);
+            progress.on_heartbeat(self.round, patience);
         }
         self.confirm_rounds(common, out);
     }
 
     /// What is due: a heartbeat round, unless contact to a quorum was lost (thesis §6.2).
-    pub(crate) fn on_timeout(&mut self, common: &Common, out: &mut Outbox) -> Transition {
+    pub(crate) fn on_timeout(&mut self, common: &mut Common, out: &mut Outbox) -> Transition {
         if common.now < self.heartbeat_at {
             return Transition::Stay;
         }
         let contact = self.rounds.front().map_or(common.now, |(_, sent)| *sent);
         let silence = common.now.since(contact);
-        if silence >= common.config.election_timeout_max && !mutant!("E17") {
+        if silence >= common.election_timeout().1 && !mutant!("E17") {
             mark!("leader-without-quorum");
             return Transition::Follow { leader: None };
         }
+        if common.is_disk_stalled() {
+            mark!("leader-with-stalled-disk");
+            out.notice(Notice::DiskStalled);
+            self.resign(common, out);
+            return Transition::Follow { leader: None };
+        }
+        common.broadcast_time = self.broadcast_time(common);
+        self.end_transfer(common, out);
+        self.tend(common, out);
+        self.prefer(common, out);
         self.heartbeat(common, out);
         Transition::Stay
     }
@@ -295,13 +423,21 @@ impl Leader {
         Deadline { at: self.heartbeat_at, reason: DeadlineReason::Heartbeat }
     }
 
+    /// What followers are told about the time of a round, if their timeouts adapt.
+    fn broadcast_time(&self, common: &Common) -> Duration {
+        let adapts = common.config.adaptive_election_timeout_max.is_some();
+        if adapts { self.broadcast.bound() } else { Duration::ZERO }
+    }
+
     fn word(&self, common: &Common) -> Word {
         let limits = &common.config.limits;
         Word {
             commit: common.commit_index(),
             round: self.round,
+            broadcast_time: self.broadcast_time(common),
             message_bytes_max: limits.message_bytes_max,
             inflight_bytes_max: limits.inflight_bytes_max,
+            inflight_entries_max: limits.inflight_entries_max,
         }
     }
 
@@ -326,6 +462,9 @@ impl Leader {
                 match progress.step(&common.log, word) {
                     Step::Send(request) => {
                         common.send(out, *peer, progress.epoch(), Body::AppendEntries(request));
+                    }
+                    Step::Offer(offer) => {
+                        common.send(out, *peer, progress.epoch(), Body::InstallSnapshot(offer));
                     }
                     Step::Load(first) => out.load(Load {
                         range: first..common.log.last().index.next(),
@@ -366,6 +505,7 @@ impl Leader {
     /// Leadership ends. Proposals keep their tickets: their entries may still commit.
     pub(super) fn leave(&mut self, out: &mut Outbox) {
         out.forget_replication_loads();
+        self.abandon_change(out);
         for reader in self.reads.abandon() {
             match reader {
                 Reader::Local(_) if mutant!("C8a") => {}

@@ -25,12 +25,16 @@ impl World {
             self.start(i);
         }
         self.run_until(Self::has_converged, "converge after the faults");
+        // A transfer may be under way, and nothing is accepted meanwhile.
+        let over = self.now.after(self.swarm.election_timeout_max);
+        let is_over = |world: &Self| world.now >= over && world.has_converged();
+        self.run_until(is_over, "end a transfer");
         // Everybody is served.
+        let before = self.oracle.seen;
         for i in 0..self.nodes.len() {
             self.propose(i, 0);
             self.read(i);
         }
-        let before = self.oracle.seen;
         self.run_until(Self::has_converged, "converge with new proposals");
         let after = self.oracle.seen;
         assert!(after.answered > before.answered, "nobody's proposal was answered");
@@ -155,6 +159,8 @@ impl World {
                 self.write(i);
                 self.apply(i);
                 self.load(i);
+                self.capture(i, true);
+                self.fetch(i, true);
             }
             for message in std::mem::take(&mut self.wire) {
                 self.deliver(message);

@@ -69,6 +69,11 @@ pub(crate) struct Seen {
     pub(crate) loads: u64,
     pub(crate) conflicts: u64,
     pub(crate) forwarded: u64,
+    pub(crate) offers: u64,
+    pub(crate) installed: u64,
+    pub(crate) snapshots: u64,
+    pub(crate) transfers: u64,
+    pub(crate) leases: u64,
 }
 
 impl Seen {
@@ -84,6 +89,11 @@ impl Seen {
         self.loads += other.loads;
         self.conflicts += other.conflicts;
         self.forwarded += other.forwarded;
+        self.offers += other.offers;
+        self.installed += other.installed;
+        self.snapshots += other.snapshots;
+        self.transfers += other.transfers;
+        self.leases += other.leases;
     }
 
     pub(crate) fn assert_varied(&self, seeds: u64) {
@@ -99,6 +109,10 @@ impl Seen {
             ("loads", self.loads, seeds),
             ("conflicts", self.conflicts, seeds),
             ("forwarded proposals", self.forwarded, 5 * seeds),
+            ("snapshots", self.snapshots, 5 * seeds),
+            ("installed snapshots", self.installed, seeds / 10),
+            ("transfers", self.transfers, seeds / 4),
+            ("reads under a lease", self.leases, seeds / 4),
         ] {
             assert!(count >= at_least, "{count} {what} in {seeds} schedules: too tame. {self:?}");
         }
@@ -188,7 +202,8 @@ impl Oracle {
         let known = *self.leaders.entry(term).or_insert_with(|| {
             self.seen.leaders += 1;
             for id in self.committed.iter().filter(|id| id.term < term) {
-                assert!(log.holds(*id), "Leader Completeness: {node} leads {term} without {id}");
+                let held = id.index < log.base().index || log.holds(*id);
+                assert!(held, "Leader Completeness: {node} leads {term} without {id}");
             }
             node
         });
@@ -205,7 +220,8 @@ impl Oracle {
         disks: &(impl Iterator<Item = &'a Disk> + Clone),
         upto: Index,
     ) {
-        let mut index = after.next();
+        // What was dropped from the log is known from its base on.
+        let mut index = after.next().max(log.base().index);
         while index <= upto {
             let term = log.term_at(index).expect("what is committed is in the log");
             let id = EntryId::new(term, index);
@@ -219,7 +235,7 @@ impl Oracle {
 
     fn commit<'a>(&mut self, id: EntryId, disks: &(impl Iterator<Item = &'a Disk> + Clone)) {
         let (nodes, holders) = disks.clone().fold((0, 0), |(nodes, holders), disk| {
-            (nodes + 1, holders + usize::from(disk.id_at(id.index) == Some(id)))
+            (nodes + 1, holders + usize::from(disk.holds(id)))
         });
         assert!(holders * 2 > nodes, "{id} is committed, but durable on {holders} of {nodes}");
         self.seen.committed += 1;
@@ -244,6 +260,12 @@ impl Oracle {
     /// The number of the caller whose command this entry carries.
     pub(crate) fn ticket_of(&self, id: EntryId) -> Option<Ticket> {
         self.born[&id].ask.map(|ask| Ticket::new(ask as u64))
+    }
+
+    /// A state machine became what a snapshot holds.
+    pub(crate) fn becomes(&self, node: NodeId, last: EntryId) {
+        let known = self.committed.get(at(last.index));
+        assert!(known == Some(&last), "{node} becomes the state at {last}, not {known:?}");
     }
 
     // Promises.
@@ -276,17 +298,24 @@ impl Oracle {
             }
             Body::AppendEntriesResponse(response) => match response.result {
                 AppendResult::Matched { match_index, .. } if hard.term == *term => {
-                    let held = disk.id_at(match_index);
-                    assert!(held.is_some(), "{node} acknowledges {match_index}, holds {held:?}");
+                    let last = disk.last();
+                    assert!(match_index <= last.index, "{node} acknowledges {match_index}: {last}");
                 }
                 // Of an earlier term: what it spoke of may have been cut away since.
                 AppendResult::Matched { .. } => {}
                 AppendResult::Conflict { .. } => self.seen.conflicts += 1,
             },
+            Body::InstallSnapshot(offer) => {
+                let last = offer.snapshot.last_included;
+                assert!(self.committed.get(at(last.index)) == Some(&last), "{last} is offered");
+                self.seen.offers += 1;
+            }
+            Body::InstallSnapshotResponse(answer) => {
+                let index = answer.match_index;
+                assert!(index <= disk.last().index, "{node} acknowledges {index} without it");
+            }
             Body::PreVote(_)
             | Body::PreVoteResponse(_)
-            | Body::InstallSnapshot(_)
-            | Body::InstallSnapshotResponse(_)
             | Body::ReadIndex(_)
             | Body::ReadIndexResponse(_)
             | Body::Propose(_)
@@ -303,11 +332,18 @@ impl Oracle {
         if !leads || leader.current_term() != message.term || disk.hard().term != message.term {
             return;
         }
-        let held = disk.id_at(match_index);
-        let sent = leader.log().term_at(match_index).map(|term| EntryId::new(term, match_index));
+        let Some(held) = disk.id_at(match_index) else {
+            assert!(match_index < disk.base().index, "it acknowledges what it does not hold");
+            return;
+        };
+        let Some(term) = leader.log().term_at(match_index) else {
+            assert!(match_index < leader.log().base().index, "{match_index} was never sent");
+            return;
+        };
+        let sent = EntryId::new(term, match_index);
         assert!(
             held == sent,
-            "{} acknowledges {match_index}: it holds {held:?}, the leader {sent:?}",
+            "{} acknowledges {match_index}: it holds {held}, the leader {sent}",
             message.from.node
         );
     }

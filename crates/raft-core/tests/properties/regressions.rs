@@ -2,7 +2,7 @@
 
 use raft_core::{Body, EntryId, Index, Limits, Message, RefusedProposal, RoleName, Ticket};
 
-use crate::bench::{Bench, append, at, n};
+use crate::bench::{Bench, append, at, members, n, offer};
 use crate::disk::Disk;
 
 /// A leader that restarts inside its term does not know which proposals it appended before: when
@@ -103,4 +103,37 @@ fn probes_to_a_silent_follower_are_bounded() {
 
 fn is_propose(body: &Body) -> bool {
     matches!(body, Body::Propose(_))
+}
+
+/// Seed 42469: entries that were being loaded when a snapshot replaced the log came afterwards,
+/// were kept, and were handed out after the snapshot.
+#[test]
+fn entries_loaded_before_an_installation_are_not_applied_after_it() {
+    let (group, mut config) = (members(&[1, 2, 3], &[], &[]), Bench::config(1, 3));
+    config.limits.log_cache_bytes_max = 1;
+    let disk = Bench::with_log(3, 1, &[1, 1, 1]).disk;
+    let mut node = Bench::on(config, disk);
+    node.receive(2, 1, append(at(3, 1), &[1], 3));
+    node.begin_writes();
+    node.end_writes();
+    assert!(node.raft.take_apply().is_none(), "memory let go of what is committed");
+    let load = node.raft.take_load().expect("so it is loaded");
+
+    node.receive(2, 1, offer(at(9, 1), group));
+    node.pull();
+    let fetch = node.fetching.take().expect("it lacks entry 9");
+    let loaded = node.disk.load(load.range(), load.bytes_max());
+    node.raft.handle_fetched(node.now, fetch.into_fetched());
+    node.raft.handle_loaded(node.now, load.into_loaded(loaded));
+    node.settle();
+    assert_eq!((node.became.clone(), node.status().last_applied), (vec![at(9, 1)], Index::new(9)));
+
+    node.receive(2, 1, append(at(9, 1), &[1], 10));
+    node.begin_writes();
+    node.end_writes();
+    assert!(node.raft.take_apply().is_none(), "entry 10 is loaded first");
+    let load = node.raft.take_load().expect("memory let go of it");
+    let loaded = node.disk.load(load.range(), load.bytes_max());
+    node.raft.handle_loaded(node.now, load.into_loaded(loaded));
+    assert_eq!(node.apply(), Some((vec![at(10, 1)], vec![])));
 }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use raft_core::{Limits, RaftConfig};
+use raft_core::{ClockBound, Limits, RaftConfig, SnapshotPolicy};
 
 use crate::rng::Rng;
 
@@ -26,6 +26,10 @@ pub(crate) enum Action {
     Campaign,
     Unreachable,
     Pause,
+    Transfer,
+    Snapshot,
+    Capture,
+    Fetch,
 }
 
 impl Action {
@@ -42,7 +46,37 @@ impl Action {
             | Self::Restart
             | Self::Campaign
             | Self::Unreachable
-            | Self::Pause => false,
+            | Self::Pause
+            | Self::Transfer
+            | Self::Snapshot
+            | Self::Capture
+            | Self::Fetch => false,
+        }
+    }
+}
+
+impl Action {
+    /// Whether a world could do without it.
+    fn is_a_danger(self) -> bool {
+        match self {
+            Self::Crash
+            | Self::Cut
+            | Self::Campaign
+            | Self::Unreachable
+            | Self::Pause
+            | Self::Transfer => true,
+            Self::Deliver
+            | Self::Pull
+            | Self::Write
+            | Self::Apply
+            | Self::Load
+            | Self::PassTime
+            | Self::Propose
+            | Self::Read
+            | Self::Restart
+            | Self::Snapshot
+            | Self::Capture
+            | Self::Fetch => false,
         }
     }
 }
@@ -62,6 +96,9 @@ pub(crate) struct Swarm {
     pub(crate) election_timeout_max: Duration,
     pre_vote: bool,
     forwarding: bool,
+    /// All clocks of a world are one, so the smallest bound is true.
+    pub(crate) leases: bool,
+    snapshots: SnapshotPolicy,
     limits: Limits,
 }
 
@@ -72,6 +109,7 @@ impl Swarm {
         let mut fault = |strengths: &[u64]| if rng.chance(60) { rng.one_of(strengths) } else { 0 };
         let (crash, cut, pause) = (fault(&[1, 2, 6]), fault(&[1, 2, 6]), fault(&[1, 2, 6]));
         let (campaign, unreachable) = (fault(&[1, 2, 5]), fault(&[1, 3]));
+        let (transfer, snapshot) = (fault(&[1, 2, 5]), fault(&[1, 3]));
         let (lost_percent, doubled_percent) = (fault(&[1, 5, 30]), fault(&[1, 5, 30]));
         let weights = vec![
             (Action::Deliver, 100 + rng.below(400)),
@@ -88,6 +126,10 @@ impl Swarm {
             (Action::Campaign, campaign),
             (Action::Unreachable, unreachable),
             (Action::Pause, pause),
+            (Action::Transfer, transfer),
+            (Action::Snapshot, snapshot),
+            (Action::Capture, 5 + rng.below(40)),
+            (Action::Fetch, 2 + rng.below(40)),
         ];
         Self {
             nodes,
@@ -100,23 +142,62 @@ impl Swarm {
             election_timeout_max: Duration::from_millis(rng.one_of(&[300, 300, 1_200])),
             pre_vote: rng.chance(80),
             forwarding: rng.chance(85),
+            leases: rng.chance(25),
+            snapshots: SnapshotPolicy {
+                entries: rng.one_of(&[0, 0, 3, 10, 40]),
+                bytes: rng.one_of(&[0, 0, 500, 3_000]),
+                keep_entries: rng.one_of(&[0, 1, 5, 100]),
+                keep_bytes: rng.one_of(&[1, 400, 64 << 20]),
+                pinned_bytes_max: rng.one_of(&[1, 1_000, 1 << 30]),
+            },
             limits: if rng.chance(50) { tight() } else { Limits::default() },
         }
+    }
+
+    /// Five nodes on a network that loses and doubles, with these dangers besides.
+    pub(crate) fn unreliable(rng: &mut Rng, dangers: &[(Action, u64)]) -> Self {
+        let mut swarm = Self::drawn(rng);
+        (swarm.nodes, swarm.lost_percent, swarm.doubled_percent) = (5, 10, 10);
+        // Fast enough to get anywhere between two dangers.
+        (swarm.step_ms_max, swarm.election_timeout_max) = (4, Duration::from_millis(300));
+        let busy = [(Action::Deliver, 600), (Action::Pull, 500), (Action::Write, 400)];
+        let dangers: Vec<_> = dangers.iter().copied().chain(busy).collect();
+        for (action, weight) in &mut swarm.weights {
+            let chosen = dangers.iter().find(|(danger, _)| danger == action);
+            *weight = match (chosen, action.is_a_danger()) {
+                (Some((_, weight)), _) => *weight,
+                (None, true) => 0,
+                (None, false) => *weight,
+            };
+        }
+        swarm.total = swarm.weights.iter().map(|(_, weight)| weight).sum();
+        swarm
+    }
+
+    /// Snapshots at every so many entries, with nothing kept behind them.
+    pub(crate) fn with_snapshots(mut self, entries: u64) -> Self {
+        self.snapshots = SnapshotPolicy { entries, keep_entries: 0, ..self.snapshots };
+        self
     }
 
     /// The settings of one process of one node.
     pub(crate) fn config(&self, id: u64, seed: u64) -> RaftConfig {
         let peers = (1..=self.nodes).filter(|peer| *peer != id).collect();
         let mut config = RaftConfig::new(id, peers)
+            .without_recorded_incarnations_wiped_disks_vote()
             .with_heartbeat_interval(Duration::from_millis(50))
             .with_election_timeout(Duration::from_millis(150), self.election_timeout_max)
             .with_seed(seed)
+            .with_snapshots(self.snapshots)
             .with_limits(self.limits.clone());
         if !self.pre_vote {
             config = config.without_pre_vote_returning_nodes_disturb();
         }
         if !self.forwarding {
             config = config.without_forwarding();
+        }
+        if self.leases {
+            config = config.with_lease_reads(ClockBound::drift_ppm(1));
         }
         config
     }
@@ -138,6 +219,7 @@ fn tight() -> Limits {
     Limits {
         command_bytes_max: 60,
         uncommitted_bytes_max: 2_000,
+        inflight_entries_max: 16,
         inflight_bytes_max: 500,
         message_bytes_max: 250,
         persist_bytes_max: 250,

@@ -9,14 +9,15 @@
 //!
 //! Read next: `oracle.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use raft_core::{
-    Apply, EntryId, Incarnation, Index, Load, Message, NodeId, Notice, Payload, Persist, RaftNode,
-    Role, Term, Ticket, Time,
+    Apply, ApplyJob, Capture, Consistency, EntryId, Fetch, Incarnation, Index, Load, Message,
+    NodeId, Notice, Payload, Persist, RaftNode, Role, Term, Ticket, Time,
 };
 
+use crate::bench::snapshot;
 use crate::disk::Disk;
 use crate::mutant;
 use crate::oracle::{Fate, Oracle, Seen};
@@ -48,7 +49,11 @@ pub(crate) struct Slot {
     pub(crate) raft: Option<RaftNode>,
     pub(crate) disk: Disk,
     pub(crate) writes: VecDeque<Persist>,
-    pub(crate) applies: VecDeque<Apply>,
+    pub(crate) applies: VecDeque<ApplyJob>,
+    pub(crate) capturing: Option<Capture>,
+    pub(crate) fetching: Option<Fetch>,
+    /// The last entries of the snapshots published here.
+    pub(crate) snapshots: BTreeSet<EntryId>,
     pub(crate) loads: VecDeque<Load>,
     /// Its machine does nothing until then, and does not notice: messages wait, clocks go on.
     pub(crate) paused: Option<Time>,
@@ -60,16 +65,25 @@ pub(crate) struct Slot {
 }
 
 impl World {
+    /// A world of which the seed decides everything.
     pub(crate) fn new(seed: u64) -> Self {
+        Self::with(seed, Swarm::drawn)
+    }
+
+    /// A world whose dangers are chosen.
+    pub(crate) fn with(seed: u64, swarm: impl FnOnce(&mut Rng) -> Swarm) -> Self {
         mutant::select();
         let mut rng = Rng::new(seed);
-        let swarm = Swarm::drawn(&mut rng);
+        let swarm = swarm(&mut rng);
         let blank = |id| Slot {
             id: NodeId::new(id).expect("ids begin at one"),
             raft: None,
             disk: Disk::default(),
             writes: VecDeque::new(),
             applies: VecDeque::new(),
+            capturing: None,
+            fetching: None,
+            snapshots: BTreeSet::new(),
             loads: VecDeque::new(),
             paused: None,
             applied: Index::ZERO,
@@ -127,6 +141,18 @@ impl World {
                     let peer = self.nodes[self.rng.pick(self.nodes.len())].id;
                     self.with_node(i, |raft, now| raft.handle_unreachable(now, peer));
                 }
+                Action::Transfer => self.transfer(i),
+                Action::Snapshot => self.with_node(i, |raft, now| {
+                    raft.capture(now);
+                }),
+                Action::Capture => {
+                    let works = self.rng.chance(80);
+                    self.capture(i, works);
+                }
+                Action::Fetch => {
+                    let works = self.rng.chance(80);
+                    self.fetch(i, works);
+                }
             }
         }
     }
@@ -148,6 +174,9 @@ impl World {
         let config = self.swarm.config(slot.id.get(), seed);
         let restored = slot.disk.restored(self.swarm.tail_max);
         let incarnation = Incarnation::new(slot.id.get().into());
+        let covered = slot.disk.covered();
+        assert!(covered == EntryId::ZERO || slot.snapshots.contains(&covered), "it is published");
+        slot.applied = covered.index;
         let raft = RaftNode::new(config, incarnation, restored, self.now);
         slot.raft = Some(raft.expect("what this disk wrote can be restored"));
         self.look(i);
@@ -166,6 +195,7 @@ impl World {
         }
         slot.applies.clear();
         slot.loads.clear();
+        (slot.capturing, slot.fetching) = (None, None);
         (slot.applied, slot.commit_seen, slot.led) = (Index::ZERO, Index::ZERO, None);
         self.oracle.forget(slot.id);
     }
@@ -276,6 +306,11 @@ impl World {
     pub(crate) fn pull_network(&mut self, i: usize) {
         let Some(raft) = self.nodes[i].raft.as_mut() else { return };
         let messages = raft.take_messages();
+        if let Some(fetch) = raft.take_fetch() {
+            assert!(self.nodes[i].fetching.is_none(), "one fetch at a time");
+            self.nodes[i].fetching = Some(fetch);
+            self.work += 1;
+        }
         // Before the messages are judged: who sends them may have begun to lead just now.
         self.look(i);
         self.send(i, messages);
@@ -304,13 +339,33 @@ impl World {
     pub(crate) fn pull_application(&mut self, i: usize) {
         let slot = &mut self.nodes[i];
         let Some(raft) = slot.raft.as_mut() else { return };
-        let Some(apply) = raft.take_apply() else { return };
-        for entry in apply.entries() {
-            assert!(entry.id.index == slot.applied.next(), "{} skips to {}", slot.id, entry.id);
-            slot.applied = entry.id.index;
-            self.oracle.applies(slot.id, entry, &slot.disk);
+        let Some(job) = raft.take_apply() else { return };
+        match &job {
+            ApplyJob::Apply(apply) => {
+                for entry in apply.entries() {
+                    assert!(
+                        entry.id.index == slot.applied.next(),
+                        "{} skips to {}",
+                        slot.id,
+                        entry.id
+                    );
+                    slot.applied = entry.id.index;
+                    self.oracle.applies(slot.id, entry, &slot.disk);
+                }
+            }
+            ApplyJob::Restore(restore) => {
+                let last = restore.snapshot().last_included;
+                assert!(slot.snapshots.contains(&last), "{last} is not published here");
+                assert!(slot.disk.covered().index >= last.index, "its disk may lose {last}");
+                assert!(last.index > slot.applied, "{} is taken back to {last}", slot.id);
+                slot.applied = last.index;
+                self.oracle.becomes(slot.id, last);
+            }
+            ApplyJob::Capture(capture) => {
+                assert!(capture.last_included().index == slot.applied, "it is what was applied");
+            }
         }
-        slot.applies.push_back(apply);
+        slot.applies.push_back(job);
         self.work += 1;
     }
 
@@ -331,16 +386,75 @@ impl World {
     /// Applies the oldest batch and answers its callers.
     pub(crate) fn apply(&mut self, i: usize) {
         let slot = &mut self.nodes[i];
-        let (Some(raft), Some(apply)) = (slot.raft.as_mut(), slot.applies.pop_front()) else {
+        let (Some(raft), Some(job)) = (slot.raft.as_mut(), slot.applies.pop_front()) else {
             return;
         };
-        for (index, ticket) in apply.tickets() {
-            let entry = apply.entries().iter().find(|entry| entry.id.index == *index);
-            let id = entry.expect("a ticket comes with its entry").id;
-            assert!(self.oracle.ticket_of(id) == Some(*ticket), "{ticket} gets another's answer");
-            self.oracle.tell(slot.id, *ticket, Fate::Answered(*index));
+        let receipt = match job {
+            ApplyJob::Apply(apply) => {
+                answer(&mut self.oracle, slot.id, &apply);
+                apply.into_applied()
+            }
+            ApplyJob::Restore(restore) => {
+                self.oracle.seen.installed += 1;
+                restore.into_applied()
+            }
+            ApplyJob::Capture(capture) => {
+                assert!(slot.capturing.replace(capture).is_none(), "one capture at a time");
+                self.work += 1;
+                return;
+            }
+        };
+        raft.handle_applied(self.now, receipt);
+        self.look(i);
+    }
+
+    /// The snapshot that is being written is published, or could not be.
+    pub(crate) fn capture(&mut self, i: usize, works: bool) {
+        let slot = &mut self.nodes[i];
+        let (Some(raft), Some(capture)) = (slot.raft.as_mut(), slot.capturing.take()) else {
+            return;
+        };
+        self.work += 1;
+        let receipt = if works {
+            self.oracle.seen.snapshots += 1;
+            let last_included = capture.last_included();
+            slot.snapshots.insert(last_included);
+            let membership = capture.membership().clone();
+            capture.into_captured(snapshot(last_included, membership))
+        } else {
+            capture.into_failed()
+        };
+        raft.handle_captured(self.now, receipt);
+        self.look(i);
+    }
+
+    /// The snapshot that is being fetched arrives, if its source holds it.
+    pub(crate) fn fetch(&mut self, i: usize, works: bool) {
+        let Some(fetch) = self.nodes[i].fetching.take() else { return };
+        let last = fetch.snapshot().last_included;
+        let source = self.nodes.iter().find(|slot| slot.id == fetch.from());
+        let is_there =
+            source.is_some_and(|slot| slot.raft.is_some() && slot.snapshots.contains(&last));
+        let slot = &mut self.nodes[i];
+        let Some(raft) = slot.raft.as_mut() else { return };
+        self.work += 1;
+        let receipt = if works && is_there {
+            slot.snapshots.insert(last);
+            fetch.into_fetched()
+        } else {
+            fetch.into_failed()
+        };
+        raft.handle_fetched(self.now, receipt);
+        self.look(i);
+    }
+
+    fn transfer(&mut self, i: usize) {
+        let to = self.nodes[self.rng.pick(self.nodes.len())].id;
+        let to = self.rng.chance(70).then_some(to);
+        let Some(raft) = self.nodes[i].raft.as_mut() else { return };
+        if raft.transfer_leadership(self.now, to).is_ok() {
+            self.oracle.seen.transfers += 1;
         }
-        raft.handle_applied(self.now, apply.into_applied());
         self.look(i);
     }
 
@@ -395,7 +509,11 @@ impl World {
         let slot = &mut self.nodes[i];
         let Some(raft) = slot.raft.as_mut() else { return };
         let ticket = self.oracle.ask(slot.id, true);
-        if raft.read(self.now, ticket).is_err() {
+        let lease = self.swarm.leases && self.rng.chance(50);
+        let consistency = if lease { Consistency::Lease } else { Consistency::Linearizable };
+        if raft.read(self.now, consistency, ticket).is_ok() {
+            self.oracle.seen.leases += u64::from(lease);
+        } else {
             self.oracle.tell(slot.id, ticket, Fate::Refused);
         }
         self.look(i);
@@ -409,12 +527,19 @@ impl World {
         let Some(raft) = slot.raft.as_mut() else { return };
         for notice in raft.take_notices() {
             let told: Option<(Ticket, Fate)> = match notice {
-                Notice::ReadReady { ticket, index } => Some((ticket, Fate::Answered(index))),
+                Notice::ReadReady { ticket, index, .. } => Some((ticket, Fate::Answered(index))),
                 Notice::ReadFailed { ticket, .. } | Notice::Refused { ticket, .. } => {
                     Some((ticket, Fate::Refused))
                 }
                 Notice::Dropped { ticket } => Some((ticket, Fate::Unknown)),
-                Notice::RoleChanged { .. } | Notice::MembershipChanged { .. } => None,
+                Notice::RoleChanged { .. }
+                | Notice::MembershipChanged { .. }
+                | Notice::MembershipCommitted { .. }
+                | Notice::RosterChanged
+                | Notice::DiskStalled
+                | Notice::SnapshotTaken { .. }
+                | Notice::SnapshotFailed
+                | Notice::TransferFailed { .. } => None,
                 Notice::PeerRefused { .. } | Notice::Violation(_) => {
                     panic!("{} accuses an honest peer: {notice:?}", slot.id)
                 }
@@ -447,5 +572,15 @@ impl World {
         }
         let slot = &mut self.nodes[i];
         (slot.led, slot.commit_seen) = (led, commit);
+    }
+}
+
+/// Answers the callers whose entries were applied.
+fn answer(oracle: &mut Oracle, node: NodeId, apply: &Apply) {
+    for (index, ticket) in apply.tickets() {
+        let entry = apply.entries().iter().find(|entry| entry.id.index == *index);
+        let id = entry.expect("a ticket comes with its entry").id;
+        assert!(oracle.ticket_of(id) == Some(*ticket), "{ticket} gets another's answer");
+        oracle.tell(node, *ticket, Fate::Answered(*index));
     }
 }

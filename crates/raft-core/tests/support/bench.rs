@@ -3,14 +3,15 @@
 //! Nothing leaves by itself and nothing is written by itself; `settle` writes and pulls until the
 //! node is quiet. Read next: `../paper/s5_2.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use raft_core::{
-    AppendEntries, AppendEntriesResponse, AppendResult, Apply, Body, Entry, EntryId, Epoch,
-    HardState, Incarnation, Index, LogSlice, Member, Membership, Message, NodeId, Notice, Payload,
-    Peer, Persist, RaftConfig, RaftNode, RequestVote, RequestVoteResponse, RoleName, Round, Status,
-    Term, Ticket, Time,
+    AppendEntries, AppendEntriesResponse, AppendResult, ApplyJob, Body, Change, ChangeRequest,
+    ClockBound, Entry, EntryId, Epoch, Fetch, HardState, Incarnation, Index, InstallSnapshot,
+    LogSlice, Member, Membership, Message, NodeId, Notice, Payload, Peer, Persist, Promotion,
+    RaftConfig, RaftNode, RequestVote, RequestVoteResponse, RoleName, Round, SnapshotId,
+    SnapshotMeta, SnapshotPolicy, Status, Term, Ticket, Time,
 };
 
 use crate::disk::Disk;
@@ -38,12 +39,81 @@ pub(crate) fn entries(after: u64, terms: &[u64]) -> Vec<Entry> {
 pub(crate) fn append(prev: EntryId, terms: &[u64], leader_commit: u64) -> Body {
     let slice = LogSlice::new(prev, entries(prev.index.get(), terms)).expect("terms never fall");
     let (leader_commit, round) = (Index::new(leader_commit), Round::new(1));
-    Body::AppendEntries(AppendEntries { slice, leader_commit, round })
+    let broadcast_time = Duration::ZERO;
+    Body::AppendEntries(AppendEntries { slice, leader_commit, round, broadcast_time })
+}
+
+/// What a leader sends: these payloads with their terms, after `prev`.
+pub(crate) fn append_all(prev: EntryId, payloads: Vec<(u64, Payload)>, commit: u64) -> Body {
+    let entry = |(index, (term, payload)): (u64, (u64, Payload))| {
+        let id = at(index, term);
+        Entry { id, payload }
+    };
+    let entries = (prev.index.get() + 1..).zip(payloads).map(entry).collect();
+    let slice = LogSlice::new(prev, entries).expect("terms never fall");
+    let (leader_commit, round) = (Index::new(commit), Round::new(1));
+    Body::AppendEntries(AppendEntries {
+        slice,
+        leader_commit,
+        round,
+        broadcast_time: Duration::ZERO,
+    })
+}
+
+/// A leader offers a snapshot that ends with this entry, in a group of this membership.
+pub(crate) fn offer(last_included: EntryId, membership: Membership) -> Body {
+    let snapshot = snapshot(last_included, membership);
+    Body::InstallSnapshot(InstallSnapshot { snapshot, round: Round::new(1) })
+}
+
+/// The snapshot that is offered in these messages.
+pub(crate) fn offered(messages: &[Message]) -> Vec<EntryId> {
+    let offered = messages.iter().filter_map(|message| {
+        let Body::InstallSnapshot(offer) = &message.body else { return None };
+        Some(offer.snapshot.last_included)
+    });
+    offered.collect()
+}
+
+/// How far the answers to offers in these messages acknowledge the log.
+pub(crate) fn installed(messages: &[Message]) -> Vec<u64> {
+    let installed = messages.iter().filter_map(|message| {
+        let Body::InstallSnapshotResponse(answer) = &message.body else { return None };
+        Some(answer.match_index.get())
+    });
+    installed.collect()
+}
+
+/// A membership of these voters, outgoing voters (none: it is not joint) and learners.
+pub(crate) fn members(voters: &[u64], outgoing: &[u64], learners: &[u64]) -> Membership {
+    let set = |ids: &[u64]| ids.iter().copied().map(n).collect::<BTreeSet<_>>();
+    let all = set(&[voters, outgoing, learners].concat());
+    let members = all.into_iter().map(|node| (node, Member::default())).collect();
+    Membership::from_parts(EntryId::ZERO, members, set(voters), set(outgoing))
+        .expect("every voter is a member")
+}
+
+/// Somebody asks that a node leaves.
+pub(crate) fn remove(node: u64) -> ChangeRequest {
+    ChangeRequest::new([Change::Remove { node: n(node) }])
+}
+
+/// Somebody asks that a node joins, and does not vote before it is asked for.
+pub(crate) fn add_learner(node: u64) -> ChangeRequest {
+    let (address, promotion) = (Vec::new().into(), Promotion::Manual);
+    ChangeRequest::new([Change::AddLearner { node: n(node), address, promotion }])
 }
 
 /// What a candidate sends.
 pub(crate) fn vote_for_me(last: EntryId) -> Body {
     Body::RequestVote(RequestVote { last, transfer: false })
+}
+
+/// A snapshot that ends with this entry, in a group of this membership.
+pub(crate) fn snapshot(last_included: EntryId, membership: Membership) -> SnapshotMeta {
+    let EntryId { term, index } = last_included;
+    let id = SnapshotId::new(u128::from(term.get()) << 64 | u128::from(index.get()));
+    SnapshotMeta { id, last_included, membership, data_bytes: index.get() }
 }
 
 pub(crate) fn granted() -> Body {
@@ -63,7 +133,10 @@ pub(crate) struct Bench {
     config: RaftConfig,
     processes: u64,
     writing: VecDeque<Persist>,
-    applying: VecDeque<Apply>,
+    /// A snapshot that was offered and is being fetched.
+    pub(crate) fetching: Option<Fetch>,
+    /// Snapshots that the state machine became.
+    pub(crate) became: Vec<EntryId>,
 }
 
 impl Bench {
@@ -87,6 +160,35 @@ impl Bench {
         Self::on(Self::config(1, nodes), Disk::of(created, hard, entries(0, terms)))
     }
 
+    /// Node 1 in this term with a log of these terms, in a group of this membership.
+    pub(crate) fn in_membership(created: Membership, term: u64, terms: &[u64]) -> Self {
+        let hard = HardState { term: Term::new(term), ..HardState::default() };
+        Self::on(Self::config(1, 3), Disk::of(created, hard, entries(0, terms)))
+    }
+
+    /// Node 1 of three with leases, in term 1 with one entry.
+    pub(crate) fn with_leases() -> Self {
+        let disk = Self::with_log(3, 1, &[1]).disk;
+        Self::on(Self::config(1, 3).with_lease_reads(ClockBound::drift_ppm(1_000)), disk)
+    }
+
+    /// Node 1, which waits to be added.
+    pub(crate) fn joining() -> Self {
+        let config = RaftConfig::join(1).with_seed(1);
+        Self::on(config, Disk::default())
+    }
+
+    /// Node 1, which leads so many in term 1; its no-op is committed and everybody holds it.
+    pub(crate) fn leading(nodes: u64) -> Self {
+        let mut leader = Self::new(nodes);
+        let sent = leader.wins();
+        for peer in 2..=nodes {
+            leader.hears_matched(&no_op_for(&sent, peer));
+        }
+        assert_eq!(leader.commit(), 1, "everybody holds the no-op");
+        leader
+    }
+
     /// The same, asking before it campaigns (thesis §9.6).
     pub(crate) fn with_pre_vote(nodes: u64, term: u64, terms: &[u64]) -> Self {
         let disk = Self::with_log(nodes, term, terms).disk;
@@ -99,16 +201,18 @@ impl Bench {
         RaftConfig::new(id, (1..=nodes).filter(|peer| *peer != id).collect())
             .with_heartbeat_interval(Duration::from_millis(50))
             .with_election_timeout(Duration::from_millis(150), Duration::from_millis(300))
+            .with_snapshots(on_demand())
             .without_pre_vote_returning_nodes_disturb()
+            .without_recorded_incarnations_wiped_disks_vote()
     }
 
     pub(crate) fn on(config: RaftConfig, disk: Disk) -> Self {
         let id = config.node_id();
         let now = Time::ZERO.after(Duration::from_secs(1));
         let raft = Self::process(&config, &disk, now, 1);
-        let (writing, applying) = (VecDeque::new(), VecDeque::new());
-        let (processes, notices) = (1, Vec::new());
-        Self { raft, disk, now, notices, id, config, processes, writing, applying }
+        let (writing, processes, notices) = (VecDeque::new(), 1, Vec::new());
+        let (fetching, became) = (None, Vec::new());
+        Self { raft, disk, now, notices, id, config, processes, writing, fetching, became }
     }
 
     fn process(config: &RaftConfig, disk: &Disk, now: Time, number: u64) -> RaftNode {
@@ -123,7 +227,7 @@ impl Bench {
     pub(crate) fn crash_and_restart(&mut self) {
         self.processes += 1;
         self.writing.clear();
-        self.applying.clear();
+        self.fetching = None;
         self.raft = Self::process(&self.config, &self.disk, self.now, self.processes);
     }
 
@@ -214,6 +318,9 @@ impl Bench {
     /// Pulls the network lane: what leaves without waiting for the disk.
     pub(crate) fn pull(&mut self) -> Vec<Message> {
         let messages = self.raft.take_messages();
+        if let Some(fetch) = self.raft.take_fetch() {
+            assert!(self.fetching.replace(fetch).is_none(), "one fetch at a time");
+        }
         self.notices.extend(self.raft.take_notices());
         messages
     }
@@ -255,13 +362,47 @@ impl Bench {
         panic!("the node is never quiet");
     }
 
-    /// Applies the next batch; the ids and tickets in it.
+    /// Does the next job of the application; the ids and tickets in it. Snapshots are published at
+    /// once.
     pub(crate) fn apply(&mut self) -> Option<(Vec<EntryId>, Vec<Ticket>)> {
-        let apply = self.raft.take_apply()?;
-        let ids = apply.entries().iter().map(|entry| entry.id).collect();
-        let tickets = apply.tickets().iter().map(|(_, ticket)| *ticket).collect();
-        self.raft.handle_applied(self.now, apply.into_applied());
+        let (mut ids, mut tickets) = (Vec::new(), Vec::new());
+        match self.raft.take_apply()? {
+            ApplyJob::Apply(apply) => {
+                ids.extend(apply.entries().iter().map(|entry| entry.id));
+                tickets.extend(apply.tickets().iter().map(|(_, ticket)| *ticket));
+                self.raft.handle_applied(self.now, apply.into_applied());
+            }
+            ApplyJob::Restore(restore) => {
+                self.became.push(restore.snapshot().last_included);
+                self.raft.handle_applied(self.now, restore.into_applied());
+            }
+            ApplyJob::Capture(capture) => {
+                let (last, membership) = (capture.last_included(), capture.membership().clone());
+                let captured = capture.into_captured(snapshot(last, membership));
+                self.raft.handle_captured(self.now, captured);
+            }
+        }
         Some((ids, tickets))
+    }
+
+    /// Takes a snapshot of everything applied, and settles.
+    pub(crate) fn takes_a_snapshot(&mut self) {
+        assert!(self.raft.capture(self.now), "there is something new");
+        self.settle();
+    }
+
+    /// What is being fetched arrives, and the node settles.
+    pub(crate) fn has_fetched(&mut self) -> Vec<Message> {
+        let fetch = self.fetching.take().expect("something is being fetched");
+        self.raft.handle_fetched(self.now, fetch.into_fetched());
+        self.settle()
+    }
+
+    /// What is being fetched cannot be had.
+    pub(crate) fn cannot_fetch(&mut self) {
+        let fetch = self.fetching.take().expect("something is being fetched");
+        self.raft.handle_fetched(self.now, fetch.into_failed());
+        self.settle();
     }
 
     // What the node is.
@@ -298,6 +439,11 @@ impl Bench {
     pub(crate) fn written(&self) -> Vec<u64> {
         (1..).map_while(|i| self.disk.id_at(Index::new(i))).map(|id| id.term.get()).collect()
     }
+}
+
+/// Snapshots are taken when somebody asks, and nothing is kept behind them.
+fn on_demand() -> SnapshotPolicy {
+    SnapshotPolicy { entries: 0, bytes: 0, keep_entries: 0, ..SnapshotPolicy::default() }
 }
 
 /// The messages for one node.

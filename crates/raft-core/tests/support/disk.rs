@@ -1,18 +1,25 @@
-//! A disk as the protocol sees it, in the simplest way: a list of entries, a hard state, and writes
-//! that are whole or not there.
+//! A disk as the protocol sees it, in the simplest way: a list of entries, a hard state, the newest
+//! snapshot, and writes that are whole or not there.
 //!
 //! Written from the contract of `Persist` alone, so that it can disagree with the core. Read next:
 //! `properties/world.rs`, which lets it be slow and lets it lose what was not yet written.
 
 use std::ops::Range;
 
-use raft_core::{Base, Entry, EntryId, HardState, Index, Membership, Persist, Restored, Term};
+use raft_core::codec::decode_membership;
+use raft_core::{
+    Base, Entry, EntryId, HardState, Index, Membership, PayloadKind, Persist, Restored,
+    SnapshotMeta, Term,
+};
 
 /// What survives a crash.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     hard: HardState,
     created: Option<Membership>,
+    snapshot: Option<SnapshotMeta>,
+    /// The entry before the first.
+    base: EntryId,
     entries: Vec<Entry>,
 }
 
@@ -27,10 +34,11 @@ impl Disk {
         hard: HardState,
         entries: impl IntoIterator<Item = Entry>,
     ) -> Self {
-        Self { hard, created: Some(created), entries: entries.into_iter().collect() }
+        let entries = entries.into_iter().collect();
+        Self { hard, created: Some(created), entries, ..Self::default() }
     }
 
-    /// Writes as promised: replaces everything from the first entry's index on.
+    /// Writes as promised: base first, then everything from the first entry's index on is replaced.
     pub(crate) fn write(&mut self, persist: &Persist) {
         if persist.is_empty() {
             return;
@@ -41,14 +49,20 @@ impl Disk {
                 assert!(self.created.is_none(), "a group is created once");
                 self.created = Some(membership.clone());
             }
-            Some(Base::Compacted(_) | Base::Installed(_)) => {
-                unreachable!("this version takes no snapshots")
+            Some(Base::Compacted { snapshot, upto }) => self.compact(snapshot, *upto),
+            Some(Base::Installed(snapshot)) => {
+                let last = snapshot.last_included;
+                assert!(last.index > self.hard.commit, "{last} replaces what is committed");
+                (self.base, self.snapshot) = (last, Some(snapshot.clone()));
+                self.entries.clear();
             }
         }
         if let Some(first) = persist.entries().first() {
-            let keep = place(first.id.index.prev());
-            assert!(keep <= self.entries.len(), "a write leaves no gap before {}", first.id);
-            assert!(first.id.index > self.hard.commit, "{} overwrites a committed entry", first.id);
+            let id = first.id;
+            assert!(id.index > self.base.index, "{id} is in the snapshot");
+            let keep = place(id.index) - place(self.base.index) - 1;
+            assert!(keep <= self.entries.len(), "a write leaves no gap before {id}");
+            assert!(id.index > self.hard.commit, "{id} overwrites a committed entry");
             self.entries.truncate(keep);
             self.entries.extend_from_slice(persist.entries());
         }
@@ -60,22 +74,48 @@ impl Disk {
             "the disk never forgets a vote"
         );
         assert!(after.commit >= before.commit, "the commit hint never goes back");
-        assert!(place(after.commit) <= self.entries.len(), "the commit hint is inside the log");
+        assert!(after.commit <= self.last().index, "the commit hint is inside the log");
         self.hard = after;
+    }
+
+    fn compact(&mut self, snapshot: &SnapshotMeta, upto: EntryId) {
+        let (last, before) = (snapshot.last_included, self.covered());
+        assert!(last.index > before.index, "{last} follows the snapshot of {before}");
+        assert!(self.id_at(last.index) == Some(last), "the snapshot of {last} is of this log");
+        assert!(upto.index <= last.index, "only what the snapshot covers goes");
+        assert!(self.id_at(upto.index) == Some(upto), "{upto} is in the log");
+        self.entries.drain(..place(upto.index) - place(self.base.index));
+        (self.base, self.snapshot) = (upto, Some(snapshot.clone()));
     }
 
     pub(crate) fn hard(&self) -> HardState {
         self.hard
     }
 
-    /// The entry at this index; `EntryId::ZERO` at zero, `None` beyond the end.
+    /// The last entry that the newest snapshot covers; zero without one.
+    pub(crate) fn covered(&self) -> EntryId {
+        self.snapshot.as_ref().map_or(EntryId::ZERO, |snapshot| snapshot.last_included)
+    }
+
+    /// The entry before the first one of the log.
+    pub(crate) fn base(&self) -> EntryId {
+        self.base
+    }
+
+    /// The entry at this index, the base included; `None` before it and beyond the end.
     pub(crate) fn id_at(&self, index: Index) -> Option<EntryId> {
-        let Some(at) = place(index).checked_sub(1) else { return Some(EntryId::ZERO) };
+        let at = place(index).checked_sub(place(self.base.index))?;
+        let Some(at) = at.checked_sub(1) else { return Some(self.base) };
         self.entries.get(at).map(|entry| entry.id)
     }
 
+    /// Whether this entry is in the log, or in the snapshot before it.
+    pub(crate) fn holds(&self, id: EntryId) -> bool {
+        id.index < self.base.index || self.id_at(id.index) == Some(id)
+    }
+
     pub(crate) fn last(&self) -> EntryId {
-        self.entries.last().map_or(EntryId::ZERO, |entry| entry.id)
+        self.entries.last().map_or(self.base, |entry| entry.id)
     }
 
     /// What a restart finds, with at most this many entries at hand.
@@ -86,22 +126,34 @@ impl Disk {
                 terms.push((id.index, id.term));
             }
         }
+        let covered = self.covered().index;
+        let above = self.entries.iter().filter(|entry| entry.id.index > covered);
+        let memberships = above.filter(|entry| entry.payload.kind() == PayloadKind::Membership);
+        let brought = |entry: &Entry| {
+            let membership = decode_membership(entry.payload.bytes().clone());
+            membership.expect("it was written").brought_by(entry.id)
+        };
         let skip = self.entries.len().saturating_sub(tail_max);
         Restored {
             hard_state: self.hard,
             created: self.created.clone(),
+            snapshot: self.snapshot.clone(),
+            base: self.base,
             terms,
             last: self.last(),
+            memberships: memberships.map(brought).collect(),
             tail: self.entries[skip..].to_vec(),
-            ..Restored::default()
         }
     }
 
-    /// The entries of a range, as many as fit, at least one if there is one.
+    /// The entries of a range, as many as fit, at least one if the log holds the first.
     pub(crate) fn load(&self, range: Range<Index>, bytes_max: u64) -> Vec<Entry> {
         let mut bytes = 0;
         let mut loaded = Vec::new();
-        for entry in self.entries.iter().skip(place(range.start) - 1) {
+        let Some(skip) = place(range.start).checked_sub(place(self.base.index) + 1) else {
+            return loaded;
+        };
+        for entry in self.entries.iter().skip(skip) {
             bytes += entry.payload.cost();
             if entry.id.index >= range.end || (bytes > bytes_max && !loaded.is_empty()) {
                 break;
