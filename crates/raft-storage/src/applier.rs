@@ -3,6 +3,8 @@
 //! * Entries are applied in order and once, each after its payload was compared with its seal.
 //! * A read is answered when everything up to its read index is applied, never before.
 //! * Every ticket leaves with an answer.
+//! * A snapshot is the state machine's bytes behind a prologue of our own, which leaves room for
+//!   what is replicated beside them.
 //!
 //! The applier is the same code in production and in simulation; a host only gives it a thread.
 //! Read next: `raft_core::StateMachine`.
@@ -10,7 +12,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use raft_core::{Applied, Apply, EntryId, Halt, Index, PayloadKind, StateMachine, Ticket, mutant};
+use raft_core::{
+    Applied, Apply, Capture, EntryId, Halt, Index, PayloadKind, Restore, SnapshotError,
+    SnapshotMeta, SnapshotSource, StateMachine, Ticket, mutant,
+};
 
 /// A state machine with what waits for it.
 pub struct Applier {
@@ -45,6 +50,72 @@ impl Applier {
     pub fn new(machine: impl StateMachine) -> Self {
         let applied = machine.applied();
         Self { machine: Box::new(machine), applied, waiting: BTreeMap::new() }
+    }
+
+    /// An applier whose state machine becomes what the newest snapshot of the log holds, unless it
+    /// holds that much itself: the first step of a recovery.
+    ///
+    /// # Errors
+    ///
+    /// [`Halt`] if the snapshot cannot be read, or is none of this state machine.
+    pub fn recovered(
+        machine: impl StateMachine,
+        snapshot: Option<(&SnapshotMeta, &mut dyn SnapshotSource)>,
+    ) -> Result<Self, Halt> {
+        let mut applier = Self::new(machine);
+        if let Some((meta, source)) = snapshot
+            && meta.last_included.index > applier.applied.index
+        {
+            applier.become_snapshot(meta, source)?;
+        }
+        Ok(applier)
+    }
+
+    fn become_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        source: &mut dyn SnapshotSource,
+    ) -> Result<(), Halt> {
+        let covered = meta.last_included;
+        let fault = |error: SnapshotError| Halt::new(format!("snapshot of {covered}: {error}"));
+        let mut content = Content::open(source).map_err(fault)?;
+        self.machine.restore(&mut content).map_err(fault)?;
+        self.applied = covered;
+        Ok(())
+    }
+
+    /// Freezes the state for a snapshot. Cheap: the bytes are pulled later, on another thread.
+    ///
+    /// # Errors
+    ///
+    /// [`Halt`] if the state machine cannot go on.
+    ///
+    /// # Panics
+    ///
+    /// If the state is not the one the snapshot is to be of: the host mixed up its jobs.
+    pub fn capture(&self, capture: &Capture) -> Result<Box<dyn SnapshotSource>, Halt> {
+        assert!(self.applied == capture.last_included(), "jobs are done in their order");
+        let prologue = Some(Bytes::from_static(PROLOGUE));
+        Ok(Box::new(Framed { prologue, source: self.machine.snapshot()? }))
+    }
+
+    /// The state machine becomes what an installed snapshot holds; reads that waited for it are
+    /// answered.
+    ///
+    /// # Errors
+    ///
+    /// [`Halt`] if the snapshot cannot be read, or is none of this state machine.
+    pub fn restore(
+        &mut self,
+        restore: Restore,
+        source: &mut dyn SnapshotSource,
+    ) -> Result<(Applied, Vec<Answer>), Halt> {
+        if restore.snapshot().last_included.index > self.applied.index {
+            self.become_snapshot(restore.snapshot(), source)?;
+        }
+        let mut answers = Vec::new();
+        self.answer_reads(&mut answers);
+        Ok((restore.into_applied(), answers))
     }
 
     /// The last entry inside the state machine.
@@ -116,5 +187,57 @@ impl Applier {
             Query::Barrier => Bytes::new(),
         };
         Answer { ticket, id: self.applied, bytes }
+    }
+}
+
+/// Version 1, and no bytes of ours before those of the state machine.
+const PROLOGUE: &[u8] = &[1, 0];
+
+/// The bytes of a state machine behind the prologue.
+struct Framed {
+    prologue: Option<Bytes>,
+    source: Box<dyn SnapshotSource>,
+}
+
+impl SnapshotSource for Framed {
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
+        match self.prologue.take() {
+            Some(prologue) => Ok(Some(prologue)),
+            None => self.source.next_chunk(),
+        }
+    }
+}
+
+/// What follows the prologue.
+struct Content<'a> {
+    rest: Bytes,
+    source: &'a mut dyn SnapshotSource,
+}
+
+impl<'a> Content<'a> {
+    fn open(source: &'a mut dyn SnapshotSource) -> Result<Self, SnapshotError> {
+        let mut first = Vec::new();
+        while first.len() < PROLOGUE.len() {
+            let Some(bytes) = source.next_chunk()? else {
+                return Err(SnapshotError::malformed("the prologue of a snapshot"));
+            };
+            first.extend_from_slice(&bytes);
+        }
+        let rest = first.split_off(PROLOGUE.len());
+        if first != PROLOGUE {
+            let text = format!("a prologue of version 1, not {first:?}: a later program wrote it");
+            return Err(SnapshotError::malformed(text));
+        }
+        Ok(Self { rest: rest.into(), source })
+    }
+}
+
+impl SnapshotSource for Content<'_> {
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
+        if self.rest.is_empty() {
+            self.source.next_chunk()
+        } else {
+            Ok(Some(self.rest.split_off(0)))
+        }
     }
 }

@@ -43,6 +43,7 @@ const LAWS: &[fn(&mut dyn Subject)] = &[
     entries_are_consecutive_and_bounded,
     a_conflicting_suffix_is_replaced,
     a_compacted_log_keeps_its_tail,
+    a_tail_stays_behind_the_snapshot,
     an_installed_snapshot_replaces_the_log,
     memberships_are_found_with_their_entries,
     payloads_keep_their_bytes_and_seal,
@@ -154,7 +155,7 @@ fn a_conflicting_suffix_is_replaced(subject: &mut dyn Subject) {
 fn a_compacted_log_keeps_its_tail(subject: &mut dyn Subject) {
     let mut storage = owned(subject);
     persist(&mut *storage, GROUP, entries(2, [(1, 1), (1, 2), (2, 3), (2, 4)]));
-    let base = Some(Base::Compacted(snapshot(id(2, 3))));
+    let base = Some(Base::Compacted { snapshot: snapshot(id(2, 3)), upto: id(2, 3) });
     persist(&mut *storage, GROUP, Persist::unnumbered(state(2, 0, 3), base, log([(2, 5)])));
     for _ in 0..2 {
         let found = restored(&mut *storage, GROUP);
@@ -166,16 +167,50 @@ fn a_compacted_log_keeps_its_tail(subject: &mut dyn Subject) {
     }
 }
 
-fn an_installed_snapshot_replaces_the_log(subject: &mut dyn Subject) {
+fn a_tail_stays_behind_the_snapshot(subject: &mut dyn Subject) {
     let mut storage = owned(subject);
-    persist(&mut *storage, GROUP, entries(2, [(1, 1), (1, 2), (2, 3), (2, 4)]));
-    let base = Some(Base::Installed(snapshot(id(3, 3))));
-    persist(&mut *storage, GROUP, Persist::unnumbered(state(4, 0, 3), base, log([(4, 4)])));
-    for _ in 0..2 {
-        let found = restored(&mut *storage, GROUP);
-        assert_eq!(found.snapshot, Some(snapshot(id(3, 3))), "the log begins after it");
-        assert_eq!(found.tail, log([(4, 4)]), "nothing of the old log stays");
-        storage = reopen(subject, storage);
+    let carriers = vec![entry(1, 1), membership_entry(1, 2, 4), entry(1, 3), entry(1, 4)];
+    persist(&mut *storage, GROUP, Persist::unnumbered(state(1, 0, 3), None, carriers.clone()));
+    let covers = |index, upto| {
+        let upto = if upto == 0 { EntryId::ZERO } else { id(1, upto) };
+        Some(Base::Compacted { snapshot: snapshot(id(1, index)), upto })
+    };
+    // The snapshot moves forward first without, then with the base, then the base alone.
+    for (covered, upto) in [(2, 0), (3, 1), (3, 2)] {
+        let write = Persist::unnumbered(state(1, 0, 3), covers(covered, upto), vec![]);
+        persist(&mut *storage, GROUP, write);
+        for _ in 0..2 {
+            let found = restored(&mut *storage, GROUP);
+            assert_eq!(found.snapshot, Some(snapshot(id(1, covered))), "the newest snapshot");
+            assert_eq!(found.base.index.get(), upto, "the log begins where it was told to");
+            assert_eq!(found.memberships, [], "what the snapshot covers, its membership says");
+            let kept = &carriers[usize::try_from(upto).expect("small")..];
+            assert_eq!(found.tail, kept, "what lies between stays");
+            assert_eq!(read(&mut *storage, GROUP, upto + 1, 9, u64::MAX), kept, "and is read");
+            storage = reopen(subject, storage);
+        }
+    }
+    let conflict = storage.persist(&[(GROUP, entries(2, [(2, 3)]))]);
+    assert!(matches!(conflict, Err(StorageError::Rule { .. })), "what is covered is not cut");
+}
+
+fn an_installed_snapshot_replaces_the_log(subject: &mut dyn Subject) {
+    // It ends inside the log, with an entry the log has not, with the log, or beyond it.
+    for included in [id(2, 3), id(3, 3), id(2, 4), id(3, 9)] {
+        let mut storage = owned(subject);
+        let old = vec![entry(1, 1), entry(1, 2), entry(2, 3), membership_entry(2, 4, 5)];
+        persist(&mut *storage, GROUP, Persist::unnumbered(state(2, 0, 2), None, old));
+        let (base, next) = (Some(Base::Installed(snapshot(included))), included.index.next().get());
+        persist(&mut *storage, GROUP, Persist::unnumbered(state(4, 0, 3), base, log([(4, next)])));
+        for _ in 0..2 {
+            let found = restored(&mut *storage, GROUP);
+            assert_eq!(found.snapshot, Some(snapshot(included)), "the log begins after it");
+            assert_eq!(found.base, included, "with nothing before");
+            assert_eq!(found.tail, log([(4, next)]), "nothing of the old log stays");
+            assert_eq!(found.memberships, [], "its memberships neither");
+            assert_eq!(read(&mut *storage, GROUP, 1, 2, u64::MAX), [], "and it is not read");
+            storage = reopen(subject, storage);
+        }
     }
 }
 
@@ -208,17 +243,20 @@ fn payloads_keep_their_bytes_and_seal(subject: &mut dyn Subject) {
 }
 
 fn a_broken_rule_is_refused_and_final(subject: &mut dyn Subject) {
-    let cases: [(&str, Persist); 7] = [
+    let based = |base| Persist::unnumbered(state(2, 1, 2), Some(base), vec![]);
+    let compacted = |included, upto| based(Base::Compacted { snapshot: snapshot(included), upto });
+    let cases: [(&str, Persist); 11] = [
         ("a gap", entries(2, [(2, 5)])),
         ("a falling term", entries(2, [(1, 4)])),
         ("a falling current term", Persist::unnumbered(state(1, 0, 2), None, vec![])),
         ("a second vote", Persist::unnumbered(state(2, 3, 2), None, vec![])),
         ("a commit hint beyond the log", Persist::unnumbered(state(2, 1, 4), None, vec![])),
         ("a truncated commit", entries(2, [(2, 2)])),
-        (
-            "a base without its entry",
-            Persist::unnumbered(state(2, 1, 2), Some(Base::Compacted(snapshot(id(1, 2)))), vec![]),
-        ),
+        ("a base without its entry", compacted(id(1, 2), id(1, 2))),
+        ("a snapshot of another log", compacted(id(1, 3), EntryId::ZERO)),
+        ("a snapshot beyond the log", compacted(id(2, 4), EntryId::ZERO)),
+        ("a base beyond its snapshot", compacted(id(1, 1), id(2, 2))),
+        ("an installation below the hint", based(Base::Installed(snapshot(id(2, 1))))),
     ];
     for (name, broken) in cases {
         let mut storage = owned(subject);
@@ -264,9 +302,22 @@ fn replayed(subject: &mut dyn Subject, facts: &[raft_core::Restored; 2]) -> Box<
                 Persist::unnumbered(HardState::default(), created, vec![]),
             );
         }
-        let installed = facts.snapshot.clone().map(Base::Installed);
-        let entries = facts.tail.clone();
-        persist(&mut *storage, group, Persist::unnumbered(facts.hard_state, installed, entries));
+        // The log from its base on, then the snapshot that covers more of it.
+        let begins = (facts.base != EntryId::ZERO).then(|| Base::Installed(snapshot(facts.base)));
+        let covers = facts.snapshot.clone().map(|snapshot| {
+            if facts.base == facts.covered() {
+                Base::Installed(snapshot)
+            } else {
+                Base::Compacted { snapshot, upto: facts.base }
+            }
+        });
+        let (first, second) = match covers {
+            Some(Base::Installed(snapshot)) => (Some(Base::Installed(snapshot)), None),
+            covers => (begins, covers),
+        };
+        let write = |base, entries| Persist::unnumbered(facts.hard_state, base, entries);
+        persist(&mut *storage, group, write(first, facts.tail.clone()));
+        persist(&mut *storage, group, write(second, vec![]));
     }
     storage
 }

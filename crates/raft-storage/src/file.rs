@@ -27,8 +27,8 @@ use std::sync::Arc;
 
 use raft_core::codec::{PAYLOAD_HEADER_MAX, encode_membership};
 use raft_core::{
-    Base, Entry, EntryId, GroupId, Identity, Index, NodeId, Persist, Restored, SnapshotMeta, mark,
-    mutant,
+    Base, Entry, EntryId, GroupId, Identity, Index, NodeId, Persist, Restored, SnapshotError,
+    SnapshotMeta, mark, mutant,
 };
 
 pub use self::options::{Alignment, FileOptions};
@@ -39,10 +39,11 @@ use self::read::BatchReader;
 use self::record::{BatchEncoder, Kind};
 use self::recovery::recover;
 use self::segment::WalFile;
+pub(crate) use self::segment::{read_exact, write_all};
 use self::superblock::Super;
 use self::wal::{Opened, Tail, Wal};
 use crate::disk::{Disk, DiskFile, DiskLock, Environment, OpenMode, RealDisk};
-use crate::{RuleError, Storage, StorageError, StorageStats};
+use crate::{RuleError, SnapshotManager, Storage, StorageError, StorageStats};
 
 /// A [`Storage`] in a directory.
 ///
@@ -65,6 +66,7 @@ use crate::{RuleError, Storage, StorageError, StorageStats};
 /// ```
 pub struct FileStorage {
     root: PathBuf,
+    disk: Arc<dyn Disk>,
     options: FileOptions,
     groups: Groups,
     reader: BatchReader,
@@ -136,6 +138,7 @@ impl FileStorage {
         let environment = Some(Box::new(environment));
         let mut storage = Self {
             root,
+            disk: disk.clone(),
             options,
             groups: Groups::new(),
             reader: BatchReader::new(),
@@ -210,6 +213,8 @@ impl FileStorage {
             super_file: file,
             facts,
             segments: recovered.segments,
+            dead: recovered.dead,
+            whole_from: recovered.whole_from,
             newest_seq: recovered.newest_seq,
             tail: recovered.tail,
             stats,
@@ -253,6 +258,8 @@ impl FileStorage {
             super_file: file,
             facts,
             segments: std::collections::BTreeMap::new(),
+            dead: Vec::new(),
+            whole_from: 0,
             newest_seq: 0,
             tail: Tail::START,
             stats: StorageStats::default(),
@@ -335,6 +342,10 @@ impl Storage for FileStorage {
             State::Owned { wal, .. } => wal.stats,
         }
     }
+
+    fn snapshots(&self) -> Result<SnapshotManager, SnapshotError> {
+        SnapshotManager::open_with(self.disk.clone(), self.root.join("snapshots"))
+    }
 }
 
 impl Drop for FileStorage {
@@ -386,7 +397,8 @@ fn persist_all(
     }
     // Zeros for the batches to come share the sync of this one.
     wal.fill_ahead()?;
-    wal.sync()
+    wal.sync()?;
+    wal.remove_dead()
 }
 
 /// How many of the writes go into one batch, at least one, and how many bytes it may need.
@@ -414,7 +426,7 @@ fn bound(persist: &Persist) -> u64 {
     let base = match persist.base() {
         None => 0,
         Some(Base::Created(membership)) => encode_membership(membership).len(),
-        Some(Base::Compacted(snapshot) | Base::Installed(snapshot)) => {
+        Some(Base::Compacted { snapshot, .. } | Base::Installed(snapshot)) => {
             snapshot_record::encode(snapshot).len()
         }
     };
@@ -448,10 +460,19 @@ fn encode(
             let payload = encode_membership(membership);
             out.fact_with(Kind::GroupCreate, group, EntryId::ZERO, &payload);
         }
-        Some(Base::Compacted(snapshot)) => encode_base(out, log, group, snapshot, None)?,
+        Some(Base::Compacted { snapshot, upto }) => {
+            if log.replay.snapshot() != Some(snapshot) {
+                log.replay.check_held(snapshot.last_included)?;
+                encode_cover(out, log, group, snapshot)?;
+            }
+            encode_purge(out, log, group, *upto)?;
+        }
         Some(Base::Installed(snapshot)) => {
             let above = snapshot.last_included.index.next();
-            encode_base(out, log, group, snapshot, Some(above))?;
+            encode_cover(out, log, group, snapshot)?;
+            log.truncate(above)?;
+            out.fact(Kind::Truncate, group, (0, above.get(), 0));
+            encode_purge(out, log, group, snapshot.last_included)?;
         }
     }
     if let Some(first) = persist.entries().first().map(|entry| entry.id.index)
@@ -477,23 +498,35 @@ fn encode(
     Ok(())
 }
 
-/// A new base: the snapshot, what it drops above itself, what it covers.
-fn encode_base(
+/// A newer snapshot.
+fn encode_cover(
     out: &mut BatchEncoder,
     log: &mut GroupLog,
     group: GroupId,
     snapshot: &SnapshotMeta,
-    truncate: Option<Index>,
 ) -> Result<(), RuleError> {
-    let base = snapshot.last_included;
-    let payload = snapshot_record::encode(snapshot);
-    out.fact_with(Kind::Snapshot, group, base, &payload);
-    if let Some(from) = truncate {
-        log.truncate(from)?;
-        out.fact(Kind::Truncate, group, (0, from.get(), 0));
+    log.cover(snapshot.clone())?;
+    out.fact_with(
+        Kind::Snapshot,
+        group,
+        snapshot.last_included,
+        &snapshot_record::encode(snapshot),
+    );
+    Ok(())
+}
+
+/// A later beginning of the log.
+fn encode_purge(
+    out: &mut BatchEncoder,
+    log: &mut GroupLog,
+    group: GroupId,
+    upto: EntryId,
+) -> Result<(), RuleError> {
+    if upto == log.replay.base() {
+        return Ok(());
     }
-    log.compact(snapshot.clone())?;
-    out.fact(Kind::Purge, group, (base.term.get(), base.index.get(), 0));
+    log.purge(upto)?;
+    out.fact(Kind::Purge, group, (upto.term.get(), upto.index.get(), 0));
     Ok(())
 }
 

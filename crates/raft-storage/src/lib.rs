@@ -49,13 +49,17 @@
 //! storages · `memory.rs` · `file.rs` and `file/*` the WAL (`wal.rs` writes, `read.rs` reads,
 //! `recovery.rs` decides what to believe, `record.rs`, `segment.rs`, `superblock.rs` and
 //! `checkpoint.rs` are the bytes) · `disk.rs` the seam to files, where simulators come in ·
-//! `applier.rs` · `contract.rs`. The bytes are drawn in `docs/WAL_FORMAT.md`.
+//! `snapshot.rs` and `snapshot/*` snapshots, from and to peers (`manifest.rs` is the bytes,
+//! `receive.rs` a fetch) · `applier.rs` · `contract.rs`. The bytes are drawn in
+//! `docs/WAL_FORMAT.md` and `docs/SNAPSHOT_FORMAT.md`.
 //!
 //! # Caveats
 //!
 //! Everything blocks: a host gives a storage a thread. Damage is refused, not repaired: repair from
-//! peers has its place in the formats and not yet in the code. Segments are never removed yet, also
-//! after a snapshot covers them.
+//! peers has its place in the formats and not yet in the code. Segments that no group needs are
+//! removed when the next one begins, from the oldest on: a group that takes no snapshots keeps
+//! those of all. Snapshots are not compressed. One that rots is noticed when it is read, and mended
+//! when the same is built or fetched again; nobody asks for that by himself.
 
 mod applier;
 #[cfg(any(test, feature = "contract"))]
@@ -66,6 +70,7 @@ mod file;
 mod identify;
 mod memory;
 mod replay;
+mod snapshot;
 mod storage;
 
 pub use self::applier::{Answer, Applier, Query};
@@ -73,4 +78,5 @@ pub use self::error::{Corruption, RuleError, StorageError};
 pub use self::file::{Alignment, FileOptions, FileStorage, RecoveryReport, TornTail};
 pub use self::identify::{IdentifyError, identify};
 pub use self::memory::MemoryStorage;
+pub use self::snapshot::{Receiver, SnapshotManager, SnapshotStats};
 pub use self::storage::{SYNC_BUCKETS, Storage, StorageStats, SyncStats, Written, write};

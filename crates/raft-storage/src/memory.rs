@@ -6,10 +6,10 @@
 use core::ops::Range;
 use std::collections::{BTreeMap, VecDeque};
 
-use raft_core::{Base, Entry, GroupId, Identity, Index, Persist, Restored};
+use raft_core::{Base, Entry, GroupId, Identity, Index, Persist, Restored, SnapshotError};
 
 use crate::replay::Replay;
-use crate::{RuleError, Storage, StorageError, StorageStats};
+use crate::{RuleError, SnapshotManager, Storage, StorageError, StorageStats};
 
 /// A [`Storage`] without a disk. What it holds is gone with the process, its incarnation included.
 ///
@@ -85,10 +85,17 @@ impl MemoryGroup {
         match persist.base() {
             None => {}
             Some(Base::Created(membership)) => self.replay.create(membership.clone())?,
-            Some(Base::Compacted(snapshot)) => self.replay.compact(snapshot.clone())?,
+            Some(Base::Compacted { snapshot, upto }) => {
+                if self.replay.snapshot() != Some(snapshot) {
+                    self.replay.check_held(snapshot.last_included)?;
+                    self.replay.cover(snapshot.clone())?;
+                }
+                self.replay.purge(*upto)?;
+            }
             Some(Base::Installed(snapshot)) => {
+                self.replay.cover(snapshot.clone())?;
                 self.replay.truncate(snapshot.last_included.index.next())?;
-                self.replay.compact(snapshot.clone())?;
+                self.replay.purge(snapshot.last_included)?;
             }
         }
         if let Some(first) = persist.entries().first()
@@ -182,5 +189,9 @@ impl Storage for MemoryStorage {
 
     fn stats(&self) -> StorageStats {
         self.stats
+    }
+
+    fn snapshots(&self) -> Result<SnapshotManager, SnapshotError> {
+        Ok(SnapshotManager::in_memory())
     }
 }

@@ -6,7 +6,8 @@
 //! * Indexes have no gaps and terms never fall (§5.3, §5.4.1).
 //! * Term and commit hint never fall; within a term a vote is given once (§5.2).
 //! * Nothing at or below the commit hint is truncated (Leader Completeness, Figure 3).
-//! * The base moves forward only, and only together with the snapshot that covers it (§7).
+//! * Snapshots and the base move forward only, and the base never beyond what a snapshot covers
+//!   (§7).
 //!
 //! Read next: `memory.rs`, its simplest user.
 
@@ -23,10 +24,26 @@ pub(crate) struct Replay {
     hard_state: HardState,
     created: Option<Membership>,
     snapshot: Option<SnapshotMeta>,
+    base: EntryId,
     /// First index of each run of equal terms, ascending.
     terms: Vec<(Index, Term)>,
     last: EntryId,
     memberships: Vec<Membership>,
+}
+
+/// A group as something that was checked describes it.
+impl From<Restored> for Replay {
+    fn from(state: Restored) -> Self {
+        Self {
+            hard_state: state.hard_state,
+            created: state.created,
+            snapshot: state.snapshot,
+            base: state.base,
+            terms: state.terms,
+            last: state.last,
+            memberships: state.memberships,
+        }
+    }
 }
 
 impl Replay {
@@ -40,19 +57,24 @@ impl Replay {
         self.last
     }
 
-    /// The snapshot the log begins after.
+    /// The newest snapshot.
     pub(crate) const fn snapshot(&self) -> Option<&SnapshotMeta> {
         self.snapshot.as_ref()
     }
 
     /// The entry right before the first one.
-    pub(crate) fn base(&self) -> EntryId {
+    pub(crate) const fn base(&self) -> EntryId {
+        self.base
+    }
+
+    /// The last entry the snapshot covers; zero without one.
+    fn covered(&self) -> EntryId {
         self.snapshot.as_ref().map_or(EntryId::ZERO, |snapshot| snapshot.last_included)
     }
 
     /// Whether the log holds this index.
     pub(crate) fn holds(&self, index: Index) -> bool {
-        index > self.base().index && index <= self.last.index
+        index > self.base.index && index <= self.last.index
     }
 
     /// Everything but the tail.
@@ -61,6 +83,7 @@ impl Replay {
             hard_state: self.hard_state,
             created: self.created.clone(),
             snapshot: self.snapshot.clone(),
+            base: self.base,
             terms: self.terms.clone(),
             last: self.last,
             memberships: self.memberships.clone(),
@@ -80,7 +103,7 @@ impl Replay {
     pub(crate) fn truncate(&mut self, from: Index) -> Result<(), RuleError> {
         let found = EntryId::new(Term::ZERO, from);
         self.check(
-            from > self.hard_state.commit && from > self.base().index,
+            from > self.hard_state.commit && from > self.covered().index,
             "nothing committed is truncated",
             found,
         )?;
@@ -90,32 +113,54 @@ impl Replay {
         self.terms.truncate(self.terms.partition_point(|(first, _)| *first < from));
         self.last = match self.terms.last() {
             Some((_, term)) => EntryId::new(*term, from.prev()),
-            None => self.base(),
+            None => self.base,
         };
         let keep = self.memberships.partition_point(|membership| membership.id().index < from);
         self.memberships.truncate(keep);
         Ok(())
     }
 
-    /// The log begins after this snapshot. Entries above it stay, if the log holds exactly the last
-    /// entry it covers (Figure 13, step 6); entries up to it go.
-    pub(crate) fn compact(&mut self, snapshot: SnapshotMeta) -> Result<(), RuleError> {
-        let base = snapshot.last_included;
-        self.check(base.index > self.base().index, "the base moves forward only", base)?;
-        self.check(base.term >= self.base().term, "the term of the base never falls", base)?;
-        if base.index < self.last.index {
-            let matches = self.term_at(base.index) == Some(base.term);
-            self.check(matches, "the tail after a snapshot belongs to its last entry", base)?;
-            let before = self.terms.partition_point(|(first, _)| *first <= base.index.next());
-            self.terms.drain(..before - 1);
-            self.terms[0].0 = base.index.next();
-        } else {
+    /// Checks that the log holds the last entry of a snapshot that is to cover a part of it.
+    pub(crate) fn check_held(&self, covered: EntryId) -> Result<(), RuleError> {
+        let held = self.term_at(covered.index) == Some(covered.term);
+        self.check(held, "a snapshot ends with an entry of the log", covered)
+    }
+
+    /// A newer snapshot covers the log up to its last entry. The log keeps what it holds; a
+    /// snapshot that covers more than that, or something else, takes its place (Figure 13, step 7).
+    pub(crate) fn cover(&mut self, snapshot: SnapshotMeta) -> Result<(), RuleError> {
+        let covered = snapshot.last_included;
+        let before = self.covered();
+        self.check(covered.index > before.index, "snapshots move forward only", covered)?;
+        self.check(covered.term >= before.term, "the term of a snapshot never falls", covered)?;
+        if self.term_at(covered.index) != Some(covered.term) {
+            let open = covered.index > self.hard_state.commit;
+            self.check(open, "nothing committed is replaced", covered)?;
             self.terms.clear();
-            self.last = base;
+            self.memberships.clear();
+            (self.base, self.last) = (covered, covered);
         }
-        let gone = self.memberships.partition_point(|kept| kept.id().index <= base.index);
+        let gone = self.memberships.partition_point(|kept| kept.id().index <= covered.index);
         self.memberships.drain(..gone);
         self.snapshot = Some(snapshot);
+        Ok(())
+    }
+
+    /// The log begins after this entry, which the snapshot covers.
+    pub(crate) fn purge(&mut self, upto: EntryId) -> Result<(), RuleError> {
+        self.check(upto.index <= self.covered().index, "a snapshot covers what is purged", upto)?;
+        self.check(upto.index >= self.base.index, "the base moves forward only", upto)?;
+        let is_base = upto == self.base;
+        let matches = is_base || self.term_at(upto.index) == Some(upto.term);
+        self.check(matches, "what is purged is in the log", upto)?;
+        if upto.index == self.last.index {
+            self.terms.clear();
+        } else if !is_base {
+            let before = self.terms.partition_point(|(first, _)| *first <= upto.index.next());
+            self.terms.drain(..before - 1);
+            self.terms[0].0 = upto.index.next();
+        }
+        self.base = upto;
         Ok(())
     }
 

@@ -9,9 +9,11 @@
 use core::ops::Range;
 use core::time::Duration;
 
-use raft_core::{Entry, GroupId, Identity, Index, Message, Persist, Persisted, Restored};
+use raft_core::{
+    Entry, GroupId, Identity, Index, Message, Persist, Persisted, Restored, SnapshotError,
+};
 
-use crate::StorageError;
+use crate::{SnapshotManager, StorageError};
 
 /// One disk, one identity, many groups. Blocking: a host gives it a thread.
 ///
@@ -63,6 +65,14 @@ pub trait Storage: Send {
 
     /// What it did since it was opened.
     fn stats(&self) -> StorageStats;
+
+    /// The snapshots beside the log: as durable as the log is, so that whatever a log names as its
+    /// snapshot is found again. Asked for once, when a node starts.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError`] if they cannot be read.
+    fn snapshots(&self) -> Result<SnapshotManager, SnapshotError>;
 }
 
 impl<S: Storage + ?Sized> Storage for Box<S> {
@@ -93,6 +103,10 @@ impl<S: Storage + ?Sized> Storage for Box<S> {
 
     fn stats(&self) -> StorageStats {
         (**self).stats()
+    }
+
+    fn snapshots(&self) -> Result<SnapshotManager, SnapshotError> {
+        (**self).snapshots()
     }
 }
 
@@ -146,6 +160,8 @@ pub struct StorageStats {
     pub sync: SyncStats,
     /// Segments of the WAL, with the one being written.
     pub segments: u64,
+    /// Segments removed, because snapshots cover what they held.
+    pub segments_removed: u64,
     /// Torn tails found when the storage was opened: writes a crash cut short, never acknowledged.
     pub torn_tails: u64,
 }

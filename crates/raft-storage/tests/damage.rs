@@ -48,7 +48,7 @@ fn history(options: FileOptions, clean: bool) -> History {
     storage.initialize(identity(1)).unwrap();
     let (a, b) = (GROUPS[0], GROUPS[1]);
     let created = Some(Base::Created(membership(3)));
-    let compacted = Some(Base::Compacted(snapshot(id(1, 2))));
+    let compacted = Some(Base::Compacted { snapshot: snapshot(id(1, 2)), upto: id(1, 2) });
     let installed = Some(Base::Installed(snapshot(id(2, 9))));
     let write = Persist::unnumbered;
     let calls = [

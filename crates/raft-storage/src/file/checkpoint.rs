@@ -1,18 +1,20 @@
 //! The Checkpoint: the first record of every segment, a second witness against the replay.
 //!
 //! It says how the segment before ended, so that its torn tail is never read again, and how far
-//! every group was, so that a replay that comes to another result is noticed. Read next:
-//! `index.rs`.
+//! every group was, so that a replay that comes to another result is noticed, and so that the log
+//! can be read from here on when the segments before are gone. Read next: `index.rs`.
 
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes};
-use raft_core::codec::{CodecError, Reader, put_varint};
-use raft_core::{EntryId, GroupId, HardState, Index, NodeId, SnapshotId, Term};
+use raft_core::codec::{CodecError, Reader, decode_membership, encode_membership, put_varint};
+use raft_core::{EntryId, GroupId, HardState, Index, NodeId, Restored, SnapshotId, Term};
 
+use super::snapshot_record;
 use crate::replay::Replay;
 
-const VERSION: u8 = 1;
+/// Version 1 says how far each group is, version 2 everything about it but its entries.
+const VERSION: u8 = 2;
 
 /// How the segment before ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub(super) struct Checkpoint {
     /// The oldest segment that is still needed.
     pub(super) oldest_seq: u64,
     pub(super) groups: BTreeMap<GroupId, GroupFacts>,
+    /// The same groups, whole; none in version 1.
+    pub(super) states: BTreeMap<GroupId, Replay>,
 }
 
 /// How far a group is.
@@ -90,13 +94,16 @@ impl Checkpoint {
             }
             out.put_u128_le(facts.snapshot.get());
         }
+        for state in self.states.values() {
+            put_state(&state.restored(), &mut out);
+        }
         out
     }
 
     pub(super) fn decode(bytes: Bytes) -> Result<Self, CodecError> {
         let mut reader = Reader::new(bytes);
         let found = reader.byte("checkpoint version")?;
-        if found != VERSION {
+        if found == 0 || found > VERSION {
             return Err(CodecError::Version { found, known: VERSION });
         }
         let ended = match reader.byte("checkpoint end")? {
@@ -116,8 +123,12 @@ impl Checkpoint {
             let group = GroupId::new(reader.varint("group")?);
             groups.insert(group, take_facts(&mut reader)?);
         }
+        let mut states = BTreeMap::new();
+        for (group, facts) in groups.iter().filter(|_| found > 1) {
+            states.insert(*group, take_state(&mut reader, facts)?);
+        }
         reader.finish()?;
-        Ok(Self { ended, previous_seq, previous_end, last_lsn, chain, oldest_seq, groups })
+        Ok(Self { ended, previous_seq, previous_end, last_lsn, chain, oldest_seq, groups, states })
     }
 }
 
@@ -135,4 +146,56 @@ fn take_facts(reader: &mut Reader) -> Result<GroupFacts, CodecError> {
     let (base, last) = (take_id()?, take_id()?);
     let snapshot = SnapshotId::new(reader.u128("snapshot")?);
     Ok(GroupFacts { hard_state: HardState { term, voted_for, commit }, base, last, snapshot })
+}
+
+/// What the facts do not say of a group: its first membership, its snapshot, the runs of its terms
+/// and the memberships in its log.
+fn put_state(state: &Restored, out: &mut Vec<u8>) {
+    let created = state.created.as_ref().map(encode_membership).unwrap_or_default();
+    put_bytes(&created, out);
+    put_id(state.covered(), out);
+    put_bytes(&state.snapshot.as_ref().map(snapshot_record::encode).unwrap_or_default(), out);
+    put_varint(out, state.terms.len() as u64);
+    for (first, term) in &state.terms {
+        put_varint(out, first.get());
+        put_varint(out, term.get());
+    }
+    put_varint(out, state.memberships.len() as u64);
+    for membership in &state.memberships {
+        put_bytes(&encode_membership(membership), out);
+    }
+}
+
+fn put_id(id: EntryId, out: &mut Vec<u8>) {
+    put_varint(out, id.term.get());
+    put_varint(out, id.index.get());
+}
+
+fn put_bytes(bytes: &[u8], out: &mut Vec<u8>) {
+    put_varint(out, bytes.len() as u64);
+    out.put_slice(bytes);
+}
+
+fn take_state(reader: &mut Reader, facts: &GroupFacts) -> Result<Replay, CodecError> {
+    let created = reader.bytes("first membership")?;
+    let created = (!created.is_empty()).then(|| decode_membership(created)).transpose()?;
+    let term = Term::new(reader.varint("covered term")?);
+    let covered = EntryId::new(term, Index::new(reader.varint("covered index")?));
+    let snapshot = reader.bytes("snapshot record")?;
+    let decode = |bytes: Bytes| snapshot_record::decode(&bytes, covered);
+    let snapshot = (!snapshot.is_empty()).then(|| decode(snapshot)).transpose()?;
+    let mut terms = Vec::new();
+    for _ in 0..reader.count("runs of terms", 2)? {
+        let first = Index::new(reader.varint("first index")?);
+        terms.push((first, Term::new(reader.varint("term")?)));
+    }
+    let mut memberships = Vec::new();
+    for _ in 0..reader.count("memberships", 1)? {
+        memberships.push(decode_membership(reader.bytes("membership")?)?);
+    }
+    let GroupFacts { hard_state, base, last, .. } = *facts;
+    let tail = Vec::new();
+    let state = Restored { hard_state, created, snapshot, base, terms, last, memberships, tail };
+    state.validate().map_err(|_| CodecError::Invalid("group in a Checkpoint", last.index.get()))?;
+    Ok(Replay::from(state))
 }

@@ -42,16 +42,33 @@ impl GroupLog {
         Ok(())
     }
 
-    /// The log begins after this snapshot.
-    pub(super) fn compact(&mut self, snapshot: SnapshotMeta) -> Result<(), RuleError> {
-        self.replay.compact(snapshot)?;
+    /// A newer snapshot covers the log, or takes its place.
+    pub(super) fn cover(&mut self, snapshot: SnapshotMeta) -> Result<(), RuleError> {
+        self.replay.cover(snapshot)?;
+        self.forget();
+        Ok(())
+    }
+
+    /// The log begins after this entry.
+    pub(super) fn purge(&mut self, upto: EntryId) -> Result<(), RuleError> {
+        self.replay.purge(upto)?;
+        self.forget();
+        Ok(())
+    }
+
+    /// Forgets where the entries are that the log does not hold any more.
+    fn forget(&mut self) {
         let base = self.replay.base().index;
         if self.replay.last().index == base {
             self.index = GroupIndex::default();
             self.pending = None;
         }
         self.index.purge(base);
-        Ok(())
+    }
+
+    /// A group as a Checkpoint describes it, without places: what it holds is further on.
+    pub(super) fn of(replay: Replay) -> Self {
+        Self { replay, ..Self::default() }
     }
 
     /// Appends an entry of the present batch.
@@ -79,12 +96,7 @@ impl GroupLog {
 }
 
 /// One record changes its group.
-pub(super) fn apply(
-    groups: &mut Groups,
-    snapshots: &mut BTreeMap<GroupId, SnapshotMeta>,
-    record: &Record,
-    payload: &[u8],
-) -> Result<(), RuleError> {
+pub(super) fn apply(groups: &mut Groups, record: &Record, payload: &[u8]) -> Result<(), RuleError> {
     let id = record.id();
     let undecodable = |rule| RuleError { rule, last: EntryId::ZERO, found: id };
     if record.kind == Kind::Ignorable {
@@ -104,14 +116,9 @@ pub(super) fn apply(
         Kind::Snapshot => {
             let snapshot = snapshot_record::decode(payload, id)
                 .map_err(|_| undecodable("a snapshot record describes a snapshot"))?;
-            snapshots.insert(record.group, snapshot);
-            Ok(())
+            log.cover(snapshot)
         }
-        Kind::Purge => {
-            let snapshot = snapshots.remove(&record.group);
-            let snapshot = snapshot.filter(|snapshot| snapshot.last_included == id);
-            log.compact(snapshot.ok_or_else(|| undecodable("a snapshot covers what is purged"))?)
-        }
+        Kind::Purge => log.purge(id),
         Kind::GroupCreate => {
             let membership = decode_membership(Bytes::copy_from_slice(payload))
                 .map_err(|_| undecodable("a group begins with a membership"))?;

@@ -88,6 +88,11 @@ impl GroupIndex {
         }
     }
 
+    /// The oldest segment that holds an entry of the log.
+    pub(super) fn oldest_segment(&self) -> Option<u64> {
+        self.segments.front().map(|segment| segment.seq)
+    }
+
     /// The batch that holds the present version of this entry.
     pub(super) fn find(&self, index: Index) -> Option<Place> {
         let at = self.segments.partition_point(|segment| segment.base <= index.get());

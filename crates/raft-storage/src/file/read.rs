@@ -58,6 +58,8 @@ impl BatchReader {
         if !mutant!("D14") {
             self.window.clear();
         }
+        // A segment that was removed keeps its room while it is open.
+        self.open.retain(|(seq, _)| wal.segment(*seq).is_some());
         let end = range.end.min(log.replay.last().index.next());
         let mut wanted =
             Wanted { next: range.start, end, bytes: 0, bytes_max, entries: Vec::new() };

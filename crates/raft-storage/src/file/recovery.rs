@@ -27,7 +27,7 @@ use bytes::Bytes;
 use raft_core::{GroupId, Index, mark, mutant};
 
 use super::checkpoint::{Checkpoint, Ended, GroupFacts};
-use super::group::{Groups, apply};
+use super::group::{GroupLog, Groups, apply};
 use super::record::{
     BatchHeader, HEADER_BYTES, HeaderFault, Kind, Table, TableFault, looks_like_batch,
 };
@@ -70,6 +70,10 @@ pub struct TornTail {
 #[derive(Debug)]
 pub(super) struct Recovered {
     pub(super) segments: BTreeMap<u64, SegmentHeader>,
+    /// Segments before the oldest that is needed: a crash came before they were removed.
+    pub(super) dead: Vec<u64>,
+    /// From this segment on, each tells enough for the log to be read from there.
+    pub(super) whole_from: u64,
     pub(super) newest_seq: u64,
     pub(super) tail: Tail,
     pub(super) groups: Groups,
@@ -83,16 +87,22 @@ pub(super) fn recover(
     facts: &Super,
 ) -> Result<Recovered, StorageError> {
     let mut recovery = Recovery::open(disk, wal, facts)?;
-    let links = recovery.links()?;
+    let (links, first) = recovery.links()?;
+    recovery.begin_with(first);
     for link in &links {
         recovery.walk(link)?;
     }
     recovery.check_unused()?;
+    recovery.check_places(&links)?;
     let used = links.iter().map(|link| (link.seq, recovery.segments[&link.seq].header));
     let segments: BTreeMap<_, _> = used.collect();
+    let oldest = segments.keys().next().copied().unwrap_or(0);
+    let dead = recovery.segments.range(..oldest).map(|(seq, _)| *seq).collect();
     recovery.report.segments = segments.len() as u64;
     Ok(Recovered {
         segments,
+        dead,
+        whole_from: recovery.whole_from,
         newest_seq: recovery.segments.keys().next_back().copied().unwrap_or(0),
         tail: recovery.tail,
         groups: recovery.groups,
@@ -106,6 +116,7 @@ struct Recovery<'a> {
     segments: BTreeMap<u64, Segment>,
     window: Window,
     groups: Groups,
+    whole_from: u64,
     tail: Tail,
     report: RecoveryReport,
 }
@@ -184,23 +195,27 @@ impl<'a> Recovery<'a> {
             segments,
             window: Window::new(1 << 20),
             groups: Groups::new(),
+            whole_from: 0,
             tail: Tail::START,
             report: RecoveryReport::default(),
         })
     }
 
-    /// Follows the Checkpoints from the newest segment that has one back to the first.
-    fn links(&mut self) -> Result<Vec<Link>, StorageError> {
+    /// Follows the Checkpoints from the newest segment that has one back to the oldest it names as
+    /// needed; that one's Checkpoint comes along.
+    fn links(&mut self) -> Result<(Vec<Link>, Option<Checkpoint>), StorageError> {
         let mut links = Vec::new();
+        let mut oldest = 0;
         let mut next: Option<Checkpoint> = None;
         for seq in self.segments.keys().rev().copied().collect::<Vec<_>>() {
             if let Some(checkpoint) = self.first_checkpoint(seq)? {
                 links.push(Link { seq, next: None });
+                oldest = checkpoint.oldest_seq.max(1);
                 next = Some(checkpoint);
                 break;
             }
         }
-        while let Some(checkpoint) = next.take().filter(|checkpoint| checkpoint.previous_seq > 0) {
+        while let Some(checkpoint) = next.take_if(|checkpoint| checkpoint.previous_seq >= oldest) {
             let (seq, named_by) = (checkpoint.previous_seq, links[links.len() - 1].seq);
             if seq >= named_by || !self.segments.contains_key(&seq) {
                 return Err(StorageError::MissingSegment {
@@ -217,7 +232,24 @@ impl<'a> Recovery<'a> {
             links.push(Link { seq, next: Some(checkpoint) });
         }
         links.reverse();
-        Ok(links)
+        Ok((links, next))
+    }
+
+    /// The segments before the oldest that is needed are gone, or as good as gone: its Checkpoint
+    /// says what they came to.
+    fn begin_with(&mut self, first: Option<Checkpoint>) {
+        let Some(first) = first.filter(|first| first.previous_seq > 0) else { return };
+        mark!("log-begins-later");
+        self.groups =
+            first.states.into_iter().map(|(id, state)| (id, GroupLog::of(state))).collect();
+        self.tail = Tail {
+            seq: first.previous_seq,
+            end: first.previous_end,
+            ended: first.ended,
+            last_lsn: first.last_lsn,
+            next_lsn: first.last_lsn + 1,
+            chain: first.chain,
+        };
     }
 
     /// The Checkpoint a segment begins with; `None` if its first batch does not read.
@@ -231,7 +263,12 @@ impl<'a> Recovery<'a> {
             Checkpoint::decode(Bytes::copy_from_slice(payload)).ok()
         });
         match checkpoint {
-            Some(checkpoint) => Ok(Some(checkpoint)),
+            Some(checkpoint) => {
+                if checkpoint.states.len() < checkpoint.groups.len() {
+                    self.whole_from = self.whole_from.max(seq + 1);
+                }
+                Ok(Some(checkpoint))
+            }
             None => Err(self.damage(seq, BATCHES_AT, "first batch", "a Checkpoint", "none")),
         }
     }
@@ -327,7 +364,6 @@ impl<'a> Recovery<'a> {
     fn replay(&mut self, seq: u64, offset: u64, batch: &Batch) -> Result<(), StorageError> {
         let Some(table) = batch.header.table(&batch.content) else { return Ok(()) };
         let body = &batch.content[batch.header.table_len as usize..];
-        let mut snapshots = BTreeMap::new();
         let mut groups = core::mem::take(&mut self.groups);
         let mut count = 0u32;
         for record in Table::new(table) {
@@ -340,7 +376,7 @@ impl<'a> Recovery<'a> {
                 let at_front = offset == BATCHES_AT && count == 0;
                 self.check_checkpoint((seq, offset), payload, &groups, at_front)?;
             } else {
-                apply(&mut groups, &mut snapshots, &record, payload)
+                apply(&mut groups, &record, payload)
                     .map_err(|broken| self.broken(seq, offset, record.group, &broken))?;
             }
             count += 1;
@@ -349,11 +385,9 @@ impl<'a> Recovery<'a> {
             log.placed(seq, offset);
         }
         self.groups = groups;
-        if count != batch.header.records || !snapshots.is_empty() {
-            let expected =
-                format!("{} records, each snapshot with its purge", batch.header.records);
-            let found = format!("{count}, and {} without", snapshots.len());
-            return Err(self.damage(seq, offset, "table", &expected, &found));
+        if count != batch.header.records {
+            let expected = format!("{} records", batch.header.records);
+            return Err(self.damage(seq, offset, "table", &expected, &count.to_string()));
         }
         Ok(())
     }
@@ -377,6 +411,10 @@ impl<'a> Recovery<'a> {
             if told.groups.get(group) != Some(&found) {
                 let told = format!("group {group} at {:?}", told.groups.get(group));
                 return Err(self.damage(seq, offset, what, &told, &format!("{found:?}")));
+            }
+            if let Some(told) = told.states.get(group).filter(|told| **told != log.replay) {
+                let (told, found) = (format!("{told:?}"), format!("{:?}", log.replay));
+                return Err(self.damage(seq, offset, what, &told, &found));
             }
         }
         if told.groups.len() != groups.len() {
@@ -469,6 +507,19 @@ impl<'a> Recovery<'a> {
             let found = format!("batches up to {last}");
             let path = segment_path(self.wal, seq.max(1));
             return Err(corruption(path, end, "end of the log", (expected, found), PROOF_SUPER));
+        }
+        Ok(())
+    }
+
+    /// Every entry of the log is somewhere: in segments that are still here.
+    fn check_places(&self, links: &[Link]) -> Result<(), StorageError> {
+        let Some(first) = links.first() else { return Ok(()) };
+        for (group, log) in &self.groups {
+            let index = log.replay.base().index.next();
+            if log.replay.holds(index) && log.index.find(index).is_none() {
+                let expected = format!("entry {index} of group {group}, or a later base");
+                return Err(self.damage(first.seq, BATCHES_AT, "log", &expected, "neither"));
+            }
         }
         Ok(())
     }

@@ -228,7 +228,7 @@ impl Window {
 }
 
 /// Fills the buffer; what lies beyond the end of the file reads as zeros.
-pub(super) fn read_exact(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+pub(crate) fn read_exact(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     let mut done = 0;
     while done < buffer.len() {
         match retry_interrupted(|| file.read_at(&mut buffer[done..], offset + done as u64))? {
@@ -241,7 +241,7 @@ pub(super) fn read_exact(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) ->
 }
 
 /// Writes all the slices, one after the other, from `offset` on. They are used up.
-pub(super) fn write_all(
+pub(crate) fn write_all(
     file: &mut dyn DiskFile,
     slices: &mut [IoSlice<'_>],
     mut offset: u64,

@@ -36,6 +36,13 @@ pub(super) struct Wal {
     facts: Super,
     /// Every segment the log is in; readers need salts and alignments.
     segments: BTreeMap<u64, SegmentHeader>,
+    /// Segments that nobody needs, each named as such by a Checkpoint: by one that waits for its
+    /// sync, and by one that is durable.
+    dying: Vec<u64>,
+    dead: Vec<u64>,
+    /// Segments before this one were begun by a version whose Checkpoints tell too little for the
+    /// log to begin with them.
+    whole_from: u64,
     /// Names in use, with those of segments that never got a batch.
     newest_seq: u64,
     active: Option<Active>,
@@ -97,6 +104,8 @@ pub(super) struct Opened {
     pub(super) super_file: Box<dyn DiskFile>,
     pub(super) facts: Super,
     pub(super) segments: BTreeMap<u64, SegmentHeader>,
+    pub(super) dead: Vec<u64>,
+    pub(super) whole_from: u64,
     pub(super) newest_seq: u64,
     pub(super) tail: Tail,
     pub(super) stats: StorageStats,
@@ -115,6 +124,9 @@ impl Wal {
             super_file: opened.super_file,
             facts: opened.facts,
             segments: opened.segments,
+            dying: Vec::new(),
+            dead: opened.dead,
+            whole_from: opened.whole_from,
             newest_seq: opened.newest_seq,
             active: None,
             free: None,
@@ -208,7 +220,26 @@ impl Wal {
         self.stats.sync.record(ended.saturating_sub(began));
         active.dirty = false;
         self.durable_lsn = self.tail.last_lsn;
+        self.dead.append(&mut self.dying);
         Ok(())
+    }
+
+    /// Removes the segments that a durable Checkpoint calls dead. Durably, though what came back
+    /// would be known to be dead: the room of one segment is to be had for the next.
+    pub(super) fn remove_dead(&mut self) -> Result<(), StorageError> {
+        if self.dead.is_empty() {
+            return Ok(());
+        }
+        for seq in core::mem::take(&mut self.dead) {
+            let path = segment_path(&self.directory, seq);
+            match self.disk.remove(&path) {
+                Ok(()) => self.stats.segments_removed += 1,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StorageError::io("remove", path, error)),
+            }
+        }
+        let synced = self.disk.sync_directory(&self.directory);
+        synced.map_err(|error| StorageError::io("sync", &self.directory, error))
     }
 
     /// Fills ahead: the present segment just before the next sync needs it, the next segment step
@@ -296,7 +327,9 @@ impl Wal {
 
     /// Activates a new segment and writes its Checkpoint.
     fn begin_segment(&mut self, bytes: u64, groups: &Groups) -> Result<(), StorageError> {
-        let checkpoint = self.checkpoint(groups).encode();
+        let checkpoint = self.checkpoint(groups);
+        let oldest = checkpoint.oldest_seq;
+        let checkpoint = checkpoint.encode();
         let frame = self.options.alignment.bytes() + CHECKPOINT_FRAME_BYTES;
         let needed = BATCHES_AT + checkpoint.len() as u64 + frame + bytes + TRAILER_BYTES;
         let full = self.options.segment_bytes.max(needed.next_multiple_of(4096));
@@ -308,6 +341,9 @@ impl Wal {
         let none = (GroupId::ZERO, EntryId::ZERO);
         self.encoder.fact_with(Kind::Checkpoint, none.0, none.1, &checkpoint);
         self.write()?;
+        let needed = self.segments.split_off(&oldest);
+        self.dying.extend(core::mem::replace(&mut self.segments, needed).into_keys());
+        self.stats.segments = self.segments.len() as u64;
         Ok(())
     }
 
@@ -318,12 +354,23 @@ impl Wal {
             previous_end: self.tail.end,
             last_lsn: self.tail.last_lsn,
             chain: self.tail.chain,
-            oldest_seq: self.segments.keys().next().copied().unwrap_or(self.newest_seq + 1),
+            oldest_seq: self.oldest_needed(groups),
             groups: groups
                 .iter()
                 .map(|(group, log)| (*group, GroupFacts::from(&log.replay)))
                 .collect(),
+            states: groups.iter().map(|(group, log)| (*group, log.replay.clone())).collect(),
         }
+    }
+
+    /// The oldest segment from which the log can be read again: that of the oldest entry of any
+    /// group. The last one before the next is kept in any case, to tell how it ended.
+    fn oldest_needed(&self, groups: &Groups) -> u64 {
+        let entries = groups.values().filter_map(|log| log.index.oldest_segment()).min();
+        let last = if self.tail.seq == 0 { self.newest_seq + 1 } else { self.tail.seq };
+        let needed = entries.map_or(last, |oldest| oldest.min(last));
+        let first = self.segments.keys().next().copied().unwrap_or(needed);
+        if needed < self.whole_from { first } else { needed }
     }
 
     /// Gives the free segment its header and then its name, each durable before the next step.

@@ -260,7 +260,7 @@ impl DiskFile for FakeFile {
 
     fn write_at(&mut self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let mut inner = self.inner.lock().unwrap();
-        let bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
+        let bytes = buffers.iter().map(|buffer| &buffer[..]).collect::<Vec<_>>().concat();
         let at = usize::try_from(offset).unwrap();
         let result = inner.call("write_at");
         if result.is_err() {

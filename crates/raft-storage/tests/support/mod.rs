@@ -6,6 +6,7 @@
 
 pub(crate) mod disk;
 pub(crate) mod model;
+pub(crate) mod snapshots;
 
 use std::sync::Arc;
 

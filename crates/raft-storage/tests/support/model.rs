@@ -14,6 +14,7 @@ pub(crate) struct ModelGroup {
     pub(crate) hard_state: HardState,
     pub(crate) created: Option<Membership>,
     pub(crate) snapshot: Option<SnapshotMeta>,
+    pub(crate) base: EntryId,
     pub(crate) entries: BTreeMap<Index, Entry>,
 }
 
@@ -37,26 +38,25 @@ impl Write {
 }
 
 impl ModelGroup {
-    pub(crate) fn base(&self) -> EntryId {
+    pub(crate) fn covered(&self) -> EntryId {
         self.snapshot.as_ref().map_or(EntryId::ZERO, |snapshot| snapshot.last_included)
     }
 
     pub(crate) fn last(&self) -> EntryId {
-        self.entries.values().next_back().map_or_else(|| self.base(), |entry| entry.id)
+        self.entries.values().next_back().map_or(self.base, |entry| entry.id)
     }
 
     pub(crate) fn apply(&mut self, write: &Write) {
         match &write.base {
             None => {}
             Some(Base::Created(membership)) => self.created = Some(membership.clone()),
-            Some(Base::Compacted(snapshot)) => {
-                let base = snapshot.last_included.index;
-                self.entries.retain(|index, _| *index > base);
-                self.snapshot = Some(snapshot.clone());
+            Some(Base::Compacted { snapshot, upto }) => {
+                self.entries.retain(|index, _| *index > upto.index);
+                (self.base, self.snapshot) = (*upto, Some(snapshot.clone()));
             }
             Some(Base::Installed(snapshot)) => {
                 self.entries.clear();
-                self.snapshot = Some(snapshot.clone());
+                (self.base, self.snapshot) = (snapshot.last_included, Some(snapshot.clone()));
             }
         }
         if let Some(first) = write.entries.first() {
@@ -76,8 +76,10 @@ impl ModelGroup {
                 terms.push((entry.id.index, entry.id.term));
             }
         }
-        let carriers =
-            self.entries.values().filter(|entry| entry.payload.kind() == PayloadKind::Membership);
+        let covered = self.covered().index;
+        let carriers = self.entries.values().filter(|entry| {
+            entry.payload.kind() == PayloadKind::Membership && entry.id.index > covered
+        });
         let memberships = carriers.map(|entry| {
             let bytes = entry.payload.bytes().clone();
             raft_core::codec::decode_membership(bytes).unwrap().brought_by(entry.id)
@@ -86,6 +88,7 @@ impl ModelGroup {
             hard_state: self.hard_state,
             created: self.created.clone(),
             snapshot: self.snapshot.clone(),
+            base: self.base,
             terms,
             last: self.last(),
             memberships: memberships.collect(),
@@ -113,12 +116,12 @@ impl ModelGroup {
         let mut write = Write { group, hard_state: state, base, entries: Vec::new() };
         after.apply(&write);
         // A conflicting suffix: entries above the commit hint and the base are replaced.
-        let keep = after.base().index.max(state.commit).get();
+        let keep = after.covered().index.max(state.commit).get();
         let mut last = after.last();
         if random.chance(20) && last.index.get() > keep {
             let index = keep + random.below(last.index.get() - keep);
             let kept = after.entries.get(&Index::new(index));
-            last = kept.map_or_else(|| after.base(), |entry| entry.id);
+            last = kept.map_or(after.base, |entry| entry.id);
         }
         for _ in 0..random.below(5) * u64::from(random.chance(80)) {
             let span = state.term.get() - last.term.get() + 1;
@@ -148,14 +151,18 @@ impl ModelGroup {
         if self.created.is_none() && self.last() == EntryId::ZERO {
             return random.chance(50).then(|| Base::Created(membership(3)));
         }
-        let (base, last) = (self.base(), self.last());
-        if random.chance(5) && !self.entries.is_empty() {
-            let span = last.index.get() - base.index.get();
-            let index = Index::new(base.index.get() + 1 + random.below(span));
-            return Some(Base::Compacted(snapshot(self.entries[&index].id)));
+        let (base, covered, last) = (self.base, self.covered(), self.last());
+        if random.chance(5) && last.index > covered.index {
+            let span = last.index.get() - covered.index.get();
+            let index = covered.index.get() + 1 + random.below(span);
+            let snapshot = snapshot(self.entries[&Index::new(index)].id);
+            // Often to the tip, sometimes with a tail, sometimes nothing goes.
+            let kept = random.below(index - base.index.get() + 1) * u64::from(random.chance(60));
+            let upto = self.entries.get(&Index::new(index - kept)).map_or(base, |entry| entry.id);
+            return Some(Base::Compacted { snapshot, upto });
         }
         if random.chance(3) {
-            let above = base.index.get().max(self.hard_state.commit.get()) + 1;
+            let above = covered.index.get().max(self.hard_state.commit.get()) + 1;
             let index = above + random.below(20);
             let term = last.term.get().max(term.get());
             return Some(Base::Installed(snapshot(id(term, index))));
