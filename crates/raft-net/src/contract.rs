@@ -43,11 +43,13 @@
 //! assert_eq!(report.not_run.len(), 2, "{report}");
 //! ```
 //!
-//! Read next: `contract/carry.rs`, `contract/bound.rs` and `contract/meet.rs`, the laws;
+//! Read next: `contract/carry.rs`, `bound.rs`, `meet.rs` and `fetch.rs` beside it, the laws;
 //! `transport.rs`, whose sentences they are.
 
 mod bound;
+mod cargo;
 mod carry;
+mod fetch;
 mod meet;
 mod sample;
 mod stage;
@@ -285,4 +287,14 @@ const LAWS: &[Law] = laws! {
         who_leaves_the_roster_is_hung_up_on,
         a_transport_is_started_once,
         stop_ends_everything;
+    fetch:
+        every_chunk_arrives_as_it_is_stored,
+        a_fetch_goes_on_where_it_stopped,
+        what_is_gone_is_said_to_be,
+        a_lost_node_breaks_a_fetch,
+        a_damaged_chunk_is_asked_for_again,
+        what_the_sink_refuses_ends_a_fetch,
+        messages_pass_a_fetch,
+        fetching_never_blocks,
+        stop_closes_every_fetch;
 };

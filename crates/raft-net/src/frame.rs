@@ -44,6 +44,12 @@ pub(crate) enum Kind {
     Ping,
     /// Answers [`Kind::Ping`] with its body.
     Pong,
+    /// Asks for a chunk of a snapshot.
+    ChunkRequest,
+    /// The chunk that was asked for.
+    Chunk,
+    /// Why there is none.
+    NoChunk,
 }
 
 impl Kind {
@@ -55,6 +61,9 @@ impl Kind {
             Self::Envelope => 4,
             Self::Ping => 5,
             Self::Pong => 6,
+            Self::ChunkRequest => 7,
+            Self::Chunk => 8,
+            Self::NoChunk => 9,
         }
     }
 
@@ -66,6 +75,9 @@ impl Kind {
             4 => Some(Self::Envelope),
             5 => Some(Self::Ping),
             6 => Some(Self::Pong),
+            7 => Some(Self::ChunkRequest),
+            8 => Some(Self::Chunk),
+            9 => Some(Self::NoChunk),
             _ => None,
         }
     }
@@ -195,6 +207,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads frames of this version with bodies of at most `bytes_max` bytes.
     pub(crate) fn new(stream: R, version: u8, bytes_max: u64) -> Self {
         Self { stream, buffer: BytesMut::new(), version, bytes_max }
+    }
+
+    /// From the next frame on, bodies have at most `bytes_max` bytes.
+    pub(crate) const fn limit(&mut self, bytes_max: u64) {
+        self.bytes_max = bytes_max;
     }
 
     /// Waits for bytes. Loses nothing when dropped half-way.

@@ -56,10 +56,38 @@ pub(crate) struct Hello {
     pub(crate) identity: Identity,
     /// Whom it believes it has dialled.
     pub(crate) to: NodeId,
-    /// What it will send on this connection.
-    pub(crate) class: Class,
+    /// What it wants this connection for.
+    pub(crate) purpose: Purpose,
     /// Where it listens itself, so that a node that does not know it yet can answer. May be empty.
     pub(crate) address: String,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The node that dials sends messages of this class.
+    Messages(Class),
+    /// The node that dials fetches the chunks of one snapshot.
+    Chunks,
+}
+
+impl Purpose {
+    const fn to_byte(self) -> u8 {
+        match self {
+            Self::Messages(Class::Control) => 0,
+            Self::Messages(Class::Bulk) => 1,
+            Self::Chunks => 2,
+        }
+    }
+
+    const fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Messages(Class::Control)),
+            1 => Some(Self::Messages(Class::Bulk)),
+            2 => Some(Self::Chunks),
+            _ => None,
+        }
+    }
 }
 
 /// The answer to a [`Hello`] that is let in.
@@ -78,10 +106,7 @@ impl Hello {
         out.put_u8(self.versions.max);
         put_identity(self.identity, out);
         put_varint(out, self.to.get());
-        out.put_u8(match self.class {
-            Class::Control => 0,
-            Class::Bulk => 1,
-        });
+        out.put_u8(self.purpose.to_byte());
         put_text(&self.address, out);
     }
 
@@ -91,13 +116,11 @@ impl Hello {
         let (min, max) = (reader.byte("version")?, reader.byte("version")?);
         let identity = take_identity(&mut reader)?;
         let to = take_node(&mut reader)?;
-        let class = match reader.byte("class")? {
-            0 => Class::Control,
-            1 => Class::Bulk,
-            other => return Err(CodecError::Invalid("class", u64::from(other))),
-        };
+        let byte = reader.byte("purpose")?;
+        let purpose = Purpose::from_byte(byte);
+        let purpose = purpose.ok_or_else(|| CodecError::Invalid("purpose", u64::from(byte)))?;
         let address = take_text(&mut reader, "address")?;
-        Ok(Self { versions: VersionRange { min, max }, identity, to, class, address })
+        Ok(Self { versions: VersionRange { min, max }, identity, to, purpose, address })
     }
 }
 
@@ -119,13 +142,13 @@ impl Welcome {
 /// No address and no sentence is longer, in bytes; what is, is cut.
 const TEXT_BYTES_MAX: usize = 500;
 
-fn put_text(text: &str, out: &mut BytesMut) {
+pub(crate) fn put_text(text: &str, out: &mut BytesMut) {
     let text = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
     put_varint(out, text.len() as u64);
     out.put_slice(text.as_bytes());
 }
 
-fn take_text(reader: &mut Reader, field: &'static str) -> Result<String, CodecError> {
+pub(crate) fn take_text(reader: &mut Reader, field: &'static str) -> Result<String, CodecError> {
     let bytes = reader.bytes(field)?;
     match str::from_utf8(&bytes) {
         Ok(text) => Ok(text.to_owned()),
@@ -133,13 +156,13 @@ fn take_text(reader: &mut Reader, field: &'static str) -> Result<String, CodecEr
     }
 }
 
-fn put_identity(identity: Identity, out: &mut BytesMut) {
+pub(crate) fn put_identity(identity: Identity, out: &mut BytesMut) {
     out.put_u128_le(identity.cluster.get());
     put_varint(out, identity.peer.node.get());
     out.put_u128_le(identity.peer.incarnation.get());
 }
 
-fn take_identity(reader: &mut Reader) -> Result<Identity, CodecError> {
+pub(crate) fn take_identity(reader: &mut Reader) -> Result<Identity, CodecError> {
     let cluster = ClusterId::new(reader.u128("cluster")?);
     let node = take_node(reader)?;
     let incarnation = Incarnation::new(reader.u128("incarnation")?);
@@ -310,7 +333,8 @@ mod tests {
     fn hello() -> Hello {
         let (identity, to) = (identity(1), NodeId::new(2).unwrap());
         let address = "host:7000".to_owned();
-        Hello { versions: VersionRange::SPOKEN, identity, to, class: Class::Bulk, address }
+        let purpose = Purpose::Messages(Class::Bulk);
+        Hello { versions: VersionRange::SPOKEN, identity, to, purpose, address }
     }
 
     fn bytes(encode: impl FnOnce(&mut BytesMut)) -> Bytes {
@@ -325,6 +349,8 @@ mod tests {
     fn a_hello_survives_and_a_cut_one_does_not() {
         let whole = bytes(|out| hello().encode(out));
         assert_eq!(Hello::decode(whole.clone()), Ok(hello()));
+        let fetching = Hello { purpose: Purpose::Chunks, ..hello() };
+        assert_eq!(Hello::decode(bytes(|out| fetching.encode(out))), Ok(fetching));
         let longer = bytes(|out| {
             hello().encode(out);
             out.put_slice(b"later");

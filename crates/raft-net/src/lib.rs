@@ -9,6 +9,8 @@
 //!   queues and inbox pool ([`inbox`](Inbox)).
 //! * **Nodes that do not belong together find out at once**: a handshake compares clusters, nodes,
 //!   incarnations and versions, and a [`Refusal`] names both sides and the remedy.
+//! * **Snapshots are pulled by who needs them**, chunk by chunk on a connection of their own: what
+//!   has arrived stays, and nothing else waits behind it.
 //! * **Bounds in bytes everywhere**, and a slow peer slows nobody but itself.
 //!
 //! Whoever writes another [`Transport`] runs `contract::check` (feature `contract`).
@@ -16,8 +18,10 @@
 //! Read next: `transport.rs`, the trait; then `inbox.rs`, `hello.rs`, `loopback.rs`, and
 //! `frame.rs` with `tcp.rs` for production.
 
+mod chunk;
 #[cfg(any(test, feature = "contract"))]
 pub mod contract;
+mod fetch;
 mod frame;
 mod hello;
 mod inbox;
@@ -26,11 +30,13 @@ mod stats;
 mod tcp;
 mod transport;
 
+pub use self::fetch::{CHUNK_BYTES_MAX, MANIFEST_BYTES_MAX};
 pub use self::hello::{Refusal, RefusalCode, Strangers, VersionRange};
 pub use self::inbox::{Arrival, Class, Deliver, Inbox, InboxLimits, Room};
 pub use self::loopback::{Loopback, LoopbackTransport};
 pub use self::stats::{
-    Dropped, Fault, Faults, NetStats, PeerStats, RefusalCount, RoundTrips, Traffic,
+    Chunks, Dropped, Fault, Faults, NetStats, PeerStats, RefusalCount, RoundTrips, SnapshotStats,
+    Traffic,
 };
-pub use self::tcp::{TcpConfig, TcpTransport};
+pub use self::tcp::{ProbeError, TcpConfig, TcpTransport, probe};
 pub use self::transport::{NetError, PeerAddress, Roster, SendError, Transport};

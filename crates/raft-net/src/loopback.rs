@@ -3,7 +3,12 @@
 //! * Messages pass through the real codec, and nodes meet by the rules of the real handshake.
 //! * A message is in the other node's inbox when `send` returns: no task, no clock, no order of
 //!   threads. A full inbox says [`SendError::Full`] where TCP would make the sender wait.
-//! * [`Loopback::cut`] separates two nodes, and both are told as if a connection broke.
+//! * [`Loopback::cut`] separates two nodes, and both are told as if a connection broke; a fetch
+//!   between them breaks off.
+//!
+//! Read next: `loopback/fetch.rs`.
+
+mod fetch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -11,10 +16,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::BytesMut;
 use raft_core::codec::{decode_message, encode_message};
-use raft_core::{Envelope, Identity, NodeId};
+use raft_core::{ChunkSink, ChunkStore, Envelope, GroupId, Identity, NodeId, SnapshotId};
+use tokio::runtime::Handle;
 
-use crate::hello::{Hello, Refusal, Strangers, VersionRange, judge};
-use crate::stats::{PeerStats, RefusalCount};
+use self::fetch::{Crossing, Shelf};
+use crate::fetch::OpenSink;
+use crate::hello::{Hello, Purpose, Refusal, Strangers, VersionRange, judge};
+use crate::stats::{PeerStats, RefusalCount, SnapshotStats};
 use crate::{Arrival, Class, Inbox, NetError, NetStats, Roster, SendError, Transport};
 
 /// A network inside one process. Clones are the same network.
@@ -76,6 +84,10 @@ struct Hub {
     cuts: BTreeSet<(NodeId, NodeId)>,
     isolated: BTreeSet<NodeId>,
     links: BTreeMap<(NodeId, NodeId), Link>,
+    /// Fetches under way, by their number.
+    crossings: BTreeMap<u64, Crossing>,
+    /// How many fetches there were.
+    crossed: u64,
 }
 
 #[derive(Debug)]
@@ -85,6 +97,8 @@ struct Node {
     roster: Roster,
     peers: BTreeMap<NodeId, PeerStats>,
     refused: BTreeMap<NodeId, RefusalCount>,
+    store: Shelf,
+    snapshots: SnapshotStats,
 }
 
 /// What became of the dialling of one node by another.
@@ -105,6 +119,7 @@ impl Hub {
             }
         }
         let before = std::mem::replace(&mut self.links, links);
+        self.cross_out();
         let mut told = Vec::new();
         for (&(from, to), link) in &before {
             let was_up = *link == Link::Up;
@@ -141,7 +156,7 @@ impl Hub {
             versions: VersionRange::SPOKEN,
             identity: dialer.identity,
             to,
-            class: Class::Control,
+            purpose: Purpose::Messages(Class::Control),
             address: String::new(),
         };
         match judge(&hello, acceptor.identity, &acceptor.roster, Strangers::Welcome) {
@@ -195,6 +210,9 @@ struct Seat {
     stage: Stage,
     /// What was set before the start.
     roster: Roster,
+    store: Shelf,
+    /// Where fetches run; `None` before the start, and after a start without a runtime.
+    runtime: Option<Handle>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -226,8 +244,11 @@ impl Transport for LoopbackTransport {
             return Err(NetError::Taken { node });
         }
         let (peers, refused) = (BTreeMap::new(), BTreeMap::new());
-        let roster = std::mem::take(&mut seat.roster);
-        hub.nodes.insert(node, Node { identity: me, inbox, roster, peers, refused });
+        let (roster, store) = (std::mem::take(&mut seat.roster), std::mem::take(&mut seat.store));
+        let snapshots = SnapshotStats::default();
+        let seated = Node { identity: me, inbox, roster, peers, refused, store, snapshots };
+        hub.nodes.insert(node, seated);
+        seat.runtime = Handle::try_current().ok();
         seat.stage = Stage::Running(node);
         drop((hub, seat));
         self.network.change(|_| ());
@@ -293,6 +314,32 @@ impl Transport for LoopbackTransport {
         Ok(())
     }
 
+    fn serve(&self, store: Arc<dyn ChunkStore>) {
+        let mut seat = locked(&self.seat);
+        match seat.stage {
+            Stage::New => seat.store = Shelf(Some(store)),
+            Stage::Running(node) => {
+                if let Some(node) = locked(&self.network.hub).nodes.get_mut(&node) {
+                    node.store = Shelf(Some(store));
+                }
+            }
+            Stage::Stopped => {}
+        }
+    }
+
+    fn fetch(&self, from: NodeId, group: GroupId, id: SnapshotId, into: Box<dyn ChunkSink>) {
+        let sink = OpenSink::new(into);
+        let seat = locked(&self.seat);
+        let (stage, runtime) = (seat.stage, seat.runtime.clone());
+        drop(seat);
+        match (stage, runtime) {
+            (Stage::Running(me), Some(runtime)) => {
+                drop(runtime.spawn(self.network.fetch(me, from, (group, id), sink)));
+            }
+            (Stage::New | Stage::Running(_) | Stage::Stopped, _) => sink.close_aside(),
+        }
+    }
+
     fn stats(&self) -> NetStats {
         let Some(me) = self.running() else { return NetStats::default() };
         let hub = locked(&self.network.hub);
@@ -302,6 +349,7 @@ impl Transport for LoopbackTransport {
             refused: node.refused.clone(),
             inbox_control_bytes: node.inbox.used_bytes(Class::Control),
             inbox_bulk_bytes: node.inbox.used_bytes(Class::Bulk),
+            snapshots: node.snapshots,
             ..NetStats::default()
         }
     }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use raft_core::{Incarnation, NodeId};
+use raft_core::{FetchOutcome, Incarnation, NodeId};
 
 use crate::hello::Refusal;
 
@@ -24,6 +24,70 @@ pub struct NetStats {
     pub inbox_control_bytes: u64,
     /// Entries and commands that arrived and were not taken in yet, in bytes.
     pub inbox_bulk_bytes: u64,
+    /// Snapshots on their way, from and to this node.
+    pub snapshots: SnapshotStats,
+}
+
+/// What was counted about snapshots on their way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotStats {
+    /// Chunks that other nodes gave to this one, whole.
+    pub fetched: Chunks,
+    /// Chunks that this node gave to others.
+    pub served: Chunks,
+    /// Chunks that arrived damaged, or were not those asked for; they were asked for again.
+    pub damaged: u64,
+    /// Fetches of this node that began.
+    pub begun: u64,
+    /// Fetches that brought every chunk.
+    pub complete: u64,
+    /// Fetches that broke off.
+    pub broken: u64,
+    /// Fetches of a snapshot that the other node did not hold any more.
+    pub gone: u64,
+    /// Fetches that ended because a chunk was not taken.
+    pub failed: u64,
+    /// Nodes that fetch from this one at present.
+    pub serving: u64,
+    /// Requests of other nodes that were turned away because enough were served already.
+    pub busy: u64,
+    /// Requests of other nodes that were answered with "gone".
+    pub missed: u64,
+    /// Requests of other nodes for a chunk that could not be read, or is too large to be sent.
+    pub unreadable: u64,
+}
+
+impl SnapshotStats {
+    /// Fetches of this node that are under way.
+    pub const fn fetching(&self) -> u64 {
+        self.begun - self.complete - self.broken - self.gone - self.failed
+    }
+
+    pub(crate) const fn end(&mut self, outcome: &FetchOutcome) {
+        match outcome {
+            FetchOutcome::Complete => self.complete += 1,
+            FetchOutcome::Broken => self.broken += 1,
+            FetchOutcome::Gone => self.gone += 1,
+            FetchOutcome::Failed(_) => self.failed += 1,
+        }
+    }
+}
+
+/// Chunks of snapshots and their bytes as they are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chunks {
+    /// Number of chunks, manifests included.
+    pub chunks: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Chunks {
+    /// Counts one chunk.
+    pub(crate) const fn add(&mut self, bytes: u64) {
+        self.chunks += 1;
+        self.bytes += bytes;
+    }
 }
 
 /// What was counted about one node.

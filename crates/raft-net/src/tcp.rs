@@ -1,4 +1,5 @@
-//! The transport for production: framed TCP, a pair of connections to each node.
+//! The transport for production: framed TCP, a pair of connections to each node, and one more for
+//! each snapshot that is fetched.
 //!
 //! A node dials every other and *sends* on the connections it dialled, one per class; what others
 //! send comes in on theirs. So two nodes have four connections, and none carries both directions:
@@ -9,16 +10,24 @@
 //!      └► queue bulk ────► writer ═══ bulk ════► reader ─► inbox, while it has room
 //! ```
 //!
-//! Bytes are drawn in `docs/WIRE_FORMAT.md`. Read next: `tcp/dial.rs`, then `tcp/door.rs`.
+//! The chunks of a snapshot are pulled by the node that needs them, on a connection that it dials
+//! for that: they cannot delay what is sent.
+//!
+//! Bytes are drawn in `docs/WIRE_FORMAT.md`. Read next: `tcp/dial.rs`, then
+//! `tcp/door.rs`; `tcp/fetch.rs` and `tcp/serve.rs` for snapshots.
 
 mod dial;
 mod door;
+mod fetch;
 mod handshake;
 mod peer;
+mod probe;
 mod queue;
+mod serve;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{
@@ -26,17 +35,21 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use raft_core::{Envelope, Identity, NodeId};
+use raft_core::{ChunkSink, ChunkStore, Envelope, GroupId, Identity, NodeId, SnapshotId};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+pub use self::probe::{ProbeError, probe};
+
 use self::peer::{Peer, Throttle};
 use self::queue::{PushError, cost};
+use self::serve::Shop;
+use crate::fetch::OpenSink;
 use crate::hello::{Hello, Refusal, RefusalCode, judge};
-use crate::stats::{Faults, RefusalCount};
+use crate::stats::{Faults, RefusalCount, SnapshotStats};
 use crate::{Class, Inbox, NetError, NetStats, Roster, SendError, Strangers, Transport};
 
 /// Settings of a [`TcpTransport`].
@@ -66,6 +79,16 @@ pub struct TcpConfig {
     pub redial_min: Duration,
     /// The wait before a node is dialled again, at last. Default 1 s.
     pub redial_max: Duration,
+    /// A fetch to which nothing comes for this long breaks off, and a node that fetches and asks
+    /// for nothing for this long is hung up on: longer than a chunk takes to be read from a disk,
+    /// or written and made durable. Default 10 s.
+    pub fetch_idle_max: Duration,
+    /// So many bytes of chunks are written a second, to all nodes that fetch from this one
+    /// together; zero: as many as go. Default 64 MiB, about half of a gigabit network.
+    pub fetch_bytes_per_second_max: u64,
+    /// So many fetches are served at once; who asks beyond it is told that this node is busy, and
+    /// its fetch is broken. Each holds a chunk in memory. Default 4.
+    pub serves_max: usize,
     /// What to do with nodes the roster does not name. Default: let them in (§6).
     pub strangers: Strangers,
 }
@@ -83,6 +106,9 @@ impl Default for TcpConfig {
             silence_max: Duration::from_secs(3),
             redial_min: Duration::from_millis(20),
             redial_max: Duration::from_secs(1),
+            fetch_idle_max: Duration::from_secs(10),
+            fetch_bytes_per_second_max: 64 << 20,
+            serves_max: 4,
             strangers: Strangers::Welcome,
         }
     }
@@ -123,20 +149,33 @@ impl TcpConfig {
 #[derive(Debug)]
 pub struct TcpTransport {
     config: TcpConfig,
-    /// The roster until the start; `None` afterwards and after a stop.
-    early: Mutex<Option<Roster>>,
+    /// What was handed in until the start; `None` afterwards and after a stop.
+    early: Mutex<Option<Early>>,
     running: OnceLock<Arc<Local>>,
+}
+
+/// What a transport is given before it is started.
+#[derive(Default)]
+struct Early {
+    roster: Roster,
+    store: Option<Arc<dyn ChunkStore>>,
+}
+
+impl fmt::Debug for Early {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Early").field("roster", &self.roster).finish_non_exhaustive()
+    }
 }
 
 impl TcpTransport {
     /// A transport that does nothing until it is started.
     pub fn new(config: TcpConfig) -> Self {
-        let early = Mutex::new(Some(Roster::new()));
+        let early = Mutex::new(Some(Early::default()));
         Self { config, early, running: OnceLock::new() }
     }
 
     /// Waits until every task has ended, after [`stop`](Transport::stop): sockets are closed and
-    /// the inbox gets nothing more.
+    /// the inbox gets nothing more, and the sinks of fetches are closed.
     pub async fn stopped(&self) {
         if let Some(local) = self.running.get() {
             local.stop.closed().await;
@@ -161,7 +200,9 @@ impl Transport for TcpTransport {
         let listener = TcpListener::from_std(listener).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let local = Arc::new(Local::new(me, inbox, self.config.clone(), address, runtime));
-        local.set_roster(early.take().unwrap_or_default());
+        let Early { roster, store } = early.take().unwrap_or_default();
+        local.shop.set(store);
+        local.set_roster(roster);
         local.spawn(door::accept(Arc::clone(&local), listener));
         assert!(self.running.set(local).is_ok(), "a transport is started once");
         Ok(())
@@ -170,7 +211,7 @@ impl Transport for TcpTransport {
     fn set_roster(&self, roster: Roster) {
         let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(before) = early.as_mut() {
-            *before = roster;
+            before.roster = roster;
         } else if let Some(local) = self.running() {
             local.set_roster(roster);
         }
@@ -201,6 +242,23 @@ impl Transport for TcpTransport {
         }
     }
 
+    fn serve(&self, store: Arc<dyn ChunkStore>) {
+        let mut early = self.early.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = early.as_mut() {
+            before.store = Some(store);
+        } else if let Some(local) = self.running() {
+            local.shop.set(Some(store));
+        }
+    }
+
+    fn fetch(&self, from: NodeId, group: GroupId, id: SnapshotId, into: Box<dyn ChunkSink>) {
+        let sink = OpenSink::new(into);
+        match self.running() {
+            Some(local) => fetch::begin(local, from, group, id, sink),
+            None => sink.close_aside(),
+        }
+    }
+
     fn stats(&self) -> NetStats {
         let Some(local) = self.running.get() else { return NetStats::default() };
         let peers = local.peers().iter().map(|(node, peer)| (*node, peer.stats())).collect();
@@ -212,6 +270,7 @@ impl Transport for TcpTransport {
             refused: door.refused,
             inbox_control_bytes: local.inbox.used_bytes(Class::Control),
             inbox_bulk_bytes: local.inbox.used_bytes(Class::Bulk),
+            snapshots: *local.snapshots(),
         }
     }
 
@@ -253,6 +312,8 @@ struct Local {
     dials: Mutex<BTreeMap<NodeId, oneshot::Receiver<Infallible>>>,
     door: Mutex<Door>,
     complaints: Throttle,
+    shop: Shop,
+    snapshots: Mutex<SnapshotStats>,
 }
 
 /// What was counted before anybody was let in.
@@ -277,6 +338,7 @@ impl Local {
         let advertised = config.advertise.clone().unwrap_or_else(|| {
             if address.ip().is_unspecified() { String::new() } else { address.to_string() }
         });
+        let shop = Shop::new(&config);
         Self {
             me,
             inbox,
@@ -291,6 +353,8 @@ impl Local {
             dials: Mutex::default(),
             door: Mutex::default(),
             complaints: Throttle::default(),
+            shop,
+            snapshots: Mutex::default(),
         }
     }
 
@@ -374,6 +438,10 @@ impl Local {
 
     fn peers_mut(&self) -> RwLockWriteGuard<'_, BTreeMap<NodeId, Arc<Peer>>> {
         self.peers.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshots(&self) -> MutexGuard<'_, SnapshotStats> {
+        self.snapshots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn door(&self) -> MutexGuard<'_, Door> {

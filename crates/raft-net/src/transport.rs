@@ -6,12 +6,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use raft_core::{Envelope, Identity, Incarnation, NodeId};
+use raft_core::{
+    ChunkSink, ChunkStore, Envelope, GroupId, Identity, Incarnation, NodeId, SnapshotId,
+};
 
 use crate::{Inbox, NetStats};
 
-/// Carries messages between nodes, each at most once.
+/// Carries messages between nodes, each at most once, and snapshots chunk by chunk.
 ///
 /// Nothing here blocks. What is refused, and what is accepted and then lost with a connection,
 /// counts as lost on the way: Raft asks again.
@@ -43,13 +46,41 @@ pub trait Transport: Send + Sync + 'static {
     /// If the message does not come from this node: nobody speaks for another.
     fn send(&self, envelope: Envelope) -> Result<(), SendError>;
 
+    /// Hands in the store that answers the fetches of other nodes. Allowed before and after
+    /// [`start`](Self::start); a later store replaces an earlier one. Without a store, every
+    /// request is answered with "gone": who has snapshots hands it in before the start. Its calls
+    /// run on threads that may block.
+    fn serve(&self, store: Arc<dyn ChunkStore>);
+
+    /// Begins to fetch a snapshot from a node. Returns at once: whatever comes of it, the sink is
+    /// told, and its calls, one at a time, run on threads that may block.
+    ///
+    /// The sink is asked what it [wants](ChunkSink::wanted), and the node for that, until it wants
+    /// no more. A chunk that arrives damaged is not shown to it, but asked for again, a bounded
+    /// number of times. Then the sink is [closed](ChunkSink::close), exactly once, with
+    ///
+    /// * [`Complete`] if it wants no more;
+    /// * [`Gone`] if the node does not hold the snapshot any more;
+    /// * [`Failed`] with the error with which it did not accept a chunk;
+    /// * [`Broken`] if the node was not reached, was lost, is busy, cannot read the chunk, or keeps
+    ///   sending it damaged; and if this transport is stopped, was stopped, or was not started.
+    ///
+    /// [`Complete`]: raft_core::FetchOutcome::Complete
+    /// [`Gone`]: raft_core::FetchOutcome::Gone
+    /// [`Failed`]: raft_core::FetchOutcome::Failed
+    /// [`Broken`]: raft_core::FetchOutcome::Broken
+    ///
+    /// A sink that panics is not called again.
+    fn fetch(&self, from: NodeId, group: GroupId, id: SnapshotId, into: Box<dyn ChunkSink>);
+
     /// What was carried, dropped and refused so far, and how full the queues are.
     fn stats(&self) -> NetStats;
 
     /// The address that others can dial, once started; `None` if there is none.
     fn local_addr(&self) -> Option<SocketAddr>;
 
-    /// Hangs up and lets every task end. What is queued is dropped. Cannot be started again.
+    /// Hangs up and lets every task end. What is queued is dropped, what is fetched breaks off.
+    /// Cannot be started again.
     fn stop(&self);
 }
 

@@ -1,5 +1,7 @@
 //! Messages to send: numbered ones of both classes, and one of every kind.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use raft_core::{
     AppendEntries, AppendEntriesResponse, AppendResult, Body, Entry, EntryId, Envelope, Epoch,
@@ -135,6 +137,7 @@ pub(super) fn entries(after: u64, commands: impl IntoIterator<Item = Bytes>) -> 
         .map(|(index, command)| Entry { id: id(7, index), payload: Payload::command(command) });
     let slice = LogSlice::new(id(7, after), entries.collect()).expect("consecutive entries");
     Body::AppendEntries(AppendEntries {
+        broadcast_time: Duration::ZERO,
         slice,
         leader_commit: Index::new(after),
         round: Round::new(1),

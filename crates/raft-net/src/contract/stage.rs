@@ -7,7 +7,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::{Body, ClusterId, Envelope, Identity, Incarnation, NodeId, Peer};
+use raft_core::{
+    Body, ChunkSink, ClusterId, Envelope, GroupId, Identity, Incarnation, NodeId, Peer, SnapshotId,
+};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, spawn_blocking, yield_now};
 use tokio::time::timeout;
@@ -181,6 +183,30 @@ impl Host {
     ) -> Result<Result<(), SendError>, Finding> {
         let sent = self.try_send(envelope(self.node(), to, body)).await?;
         sent.map_err(|error| self.broken(format_args!("sends and `send` panics: {error}")))
+    }
+
+    /// Begins a fetch as a thread that must not be blocked.
+    pub(super) async fn fetch(
+        &self,
+        from: NodeId,
+        (group, id): (GroupId, SnapshotId),
+        into: Box<dyn ChunkSink>,
+    ) -> Verdict {
+        let transport = Arc::clone(self.transport());
+        let beginning = spawn_blocking(move || transport.fetch(from, group, id, into));
+        let begun = self.within("`fetch` to return", beginning).await?;
+        begun.map_err(|error| self.broken(format_args!("fetches and `fetch` panics: {error}")))
+    }
+
+    /// Waits for this, but not for ever.
+    pub(super) async fn within<T>(
+        &self,
+        what: impl std::fmt::Display,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, Finding> {
+        let patience = self.patience;
+        let waited = timeout(patience, wait).await;
+        waited.map_err(|_| self.broken(format_args!("waited {patience:?} for {what}, in vain")))
     }
 
     /// Sends what must be taken.

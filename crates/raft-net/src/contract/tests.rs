@@ -1,6 +1,7 @@
 //! Both transports of this crate keep every law. Read next: `tests/broken.rs`, those that do not.
 
 mod broken;
+mod broken_fetch;
 mod wire;
 
 use raft_core::NodeId;
@@ -50,7 +51,7 @@ fn the_loopback_keeps_the_contract() {
         ("who_leaves_the_roster_is_hung_up_on", ALL_ARE_DIALLED),
     ];
     assert_eq!(report.not_run, not_run, "{report}");
-    assert_eq!(report.kept.len(), 20, "{report}");
+    assert_eq!(report.kept.len(), 29, "{report}");
 }
 
 /// TCP keeps every law, on connections that break at any byte.
@@ -58,5 +59,5 @@ fn the_loopback_keeps_the_contract() {
 fn tcp_keeps_the_contract() {
     let report = check(&mut wire::OverTcp);
     assert_eq!(report.not_run, [], "{report}");
-    assert_eq!(report.kept.len(), 22, "{report}");
+    assert_eq!(report.kept.len(), 31, "{report}");
 }

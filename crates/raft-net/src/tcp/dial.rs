@@ -24,7 +24,7 @@ use super::handshake::{HandshakeError, introduce};
 use super::peer::{Peer, Whereabouts};
 use super::{Local, now};
 use crate::frame::{FrameError, FrameReader, Kind, put_envelope, put_frame};
-use crate::hello::{Hello, Refusal, VersionRange, Welcome};
+use crate::hello::{Hello, Purpose, Refusal, VersionRange, Welcome};
 use crate::stats::{Fault, RefusalCount};
 use crate::{Arrival, Class};
 
@@ -95,7 +95,7 @@ struct Pair {
 
 /// Why a node was not reached.
 #[derive(Debug)]
-enum DialError {
+pub(super) enum DialError {
     /// No connection came about.
     Connect(io::Error),
     /// None came about in time.
@@ -122,8 +122,8 @@ impl fmt::Display for DialError {
 
 async fn connect(local: &Local, peer: &Peer, address: &str) -> Result<Pair, DialError> {
     let (control, bulk) = tokio::try_join!(
-        connect_class(local, peer.node, address, Class::Control),
-        connect_class(local, peer.node, address, Class::Bulk),
+        connect_for(local, peer.node, address, Purpose::Messages(Class::Control)),
+        connect_for(local, peer.node, address, Purpose::Messages(Class::Bulk)),
     )?;
     if control.1 != bulk.1 {
         return Err(DialError::TwoNodes(control.1.identity, bulk.1.identity));
@@ -131,11 +131,12 @@ async fn connect(local: &Local, peer: &Peer, address: &str) -> Result<Pair, Dial
     Ok(Pair { control: control.0, bulk: bulk.0, welcome: control.1 })
 }
 
-async fn connect_class(
+/// One connection to a node, introduced and let in.
+pub(super) async fn connect_for(
     local: &Local,
     to: NodeId,
     address: &str,
-    class: Class,
+    purpose: Purpose,
 ) -> Result<(TcpStream, Welcome), DialError> {
     let limit = local.config.handshake_time_max;
     let mut stream = match timeout(limit, TcpStream::connect(address)).await {
@@ -145,7 +146,7 @@ async fn connect_class(
     // Batches are made here; the kernel shall not wait for more.
     stream.set_nodelay(true).map_err(DialError::Connect)?;
     let (versions, address) = (VersionRange::SPOKEN, local.advertised.clone());
-    let hello = Hello { versions, identity: local.me, to, class, address };
+    let hello = Hello { versions, identity: local.me, to, purpose, address };
     match introduce(&mut stream, &hello, limit).await {
         Ok(Ok(welcome)) => Ok((stream, welcome)),
         Ok(Err(refusal)) => Err(DialError::Refused(refusal)),

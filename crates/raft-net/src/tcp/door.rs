@@ -25,9 +25,10 @@ use tracing::{debug, info};
 use super::Local;
 use super::handshake::{HandshakeError, answer, hear};
 use super::peer::Peer;
+use super::serve::Serve;
 use crate::Class;
 use crate::frame::{Frame, FrameError, FrameReader, HEADER_BYTES, Kind, put_frame, take_envelope};
-use crate::hello::{Hello, Refusal, Welcome};
+use crate::hello::{Hello, Purpose, Refusal};
 use crate::stats::{Fault, RefusalCount};
 
 /// At most this many connections may be in their handshake; more wait in the kernel.
@@ -79,22 +80,27 @@ async fn welcome(
         Err(refusal) => {
             refused(&local, &hello, from, &refusal);
             // Whether the answer arrives is the asker's concern.
-            drop(answer(&mut stream, Err(&refusal), limit).await);
+            drop(answer(&mut stream, local.me, Err(&refusal), limit).await);
             return;
         }
     };
-    let welcome = Welcome { version, identity: local.me };
-    if let Err(error) = answer(&mut stream, Ok(&welcome), limit).await {
+    if let Err(error) = answer(&mut stream, local.me, Ok(version), limit).await {
         return not_understood(&local, from, &error);
     }
-    drop(permit);
     debug!("{} is reached by {}", local.me.peer.node, hello.identity.peer);
     peer.show(&hello.address);
     peer.sign_of_life.notify_one();
 
+    let sender = hello.identity.peer;
+    let class = match hello.purpose {
+        Purpose::Messages(class) => class,
+        Purpose::Chunks => {
+            return Serve { local, peer, sender, version }.run(stream, permit).await;
+        }
+    };
+    drop(permit);
     let (reads, answers) = stream.into_split();
     let frames = FrameReader::new(reads, version, local.config.frame_bytes_max);
-    let (class, sender) = (hello.class, hello.identity.peer);
     peer.read_by(class, sender.incarnation, |turn| {
         let (own, peer) = (Arc::clone(&local), Arc::clone(&peer));
         let visit = Visit { local: own, peer, class, sender, turn };
@@ -254,7 +260,13 @@ impl Visit {
                 Kind::Ping => put_frame(pongs, Kind::Pong, version, |out| {
                     out.put_slice(&frame.body[..frame.body.len().min(PING_BYTES)]);
                 }),
-                Kind::Hello | Kind::Welcome | Kind::Refusal | Kind::Pong => {
+                Kind::Hello
+                | Kind::Welcome
+                | Kind::Refusal
+                | Kind::Pong
+                | Kind::ChunkRequest
+                | Kind::Chunk
+                | Kind::NoChunk => {
                     break Err(Leave::Frame(FrameError::misplaced(frame.kind)));
                 }
             }

@@ -8,13 +8,14 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use raft_core::Identity;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::Fault;
 use crate::frame::{
     Frame, FrameError, FrameReader, HANDSHAKE_VERSION, HEADER_BYTES, Kind, put_frame,
 };
-use crate::hello::{Hello, Refusal, Welcome};
+use crate::hello::{Hello, Refusal, Welcome, put_identity};
 
 /// The first bytes of every connection: whoever does not send them is not one of us.
 pub(super) const PREFACE: &[u8; 8] = b"raft/net";
@@ -92,9 +93,13 @@ pub(super) async fn introduce(
         match frame.kind {
             Kind::Welcome => Ok(Ok(Welcome::decode(frame.body).map_err(FrameError::Body)?)),
             Kind::Refusal => Ok(Err(Refusal::decode(frame.body).map_err(FrameError::Body)?)),
-            Kind::Hello | Kind::Envelope | Kind::Ping | Kind::Pong => {
-                Err(FrameError::misplaced(frame.kind).into())
-            }
+            Kind::Hello
+            | Kind::Envelope
+            | Kind::Ping
+            | Kind::Pong
+            | Kind::ChunkRequest
+            | Kind::Chunk
+            | Kind::NoChunk => Err(FrameError::misplaced(frame.kind).into()),
         }
     };
     let verdict = within(limit, asked).await?;
@@ -123,33 +128,42 @@ pub(super) async fn hear(
         let frame = read_frame(stream).await?;
         match frame.kind {
             Kind::Hello => Ok(Hello::decode(frame.body).map_err(FrameError::Body)?),
-            Kind::Welcome | Kind::Refusal | Kind::Envelope | Kind::Ping | Kind::Pong => {
-                Err(FrameError::misplaced(frame.kind).into())
-            }
+            Kind::Welcome
+            | Kind::Refusal
+            | Kind::Envelope
+            | Kind::Ping
+            | Kind::Pong
+            | Kind::ChunkRequest
+            | Kind::Chunk
+            | Kind::NoChunk => Err(FrameError::misplaced(frame.kind).into()),
         }
     })
     .await
 }
 
-/// The accepting end: says the verdict.
+/// The accepting end: says the verdict, and who it is, whatever the verdict.
 pub(super) async fn answer(
     stream: &mut (impl AsyncWrite + Unpin),
-    verdict: Result<&Welcome, &Refusal>,
+    me: Identity,
+    verdict: Result<u8, &Refusal>,
     limit: Duration,
 ) -> Result<(), HandshakeError> {
     let mut out = BytesMut::new();
     match verdict {
-        Ok(welcome) => {
+        Ok(version) => {
+            let welcome = Welcome { version, identity: me };
             put_frame(&mut out, Kind::Welcome, HANDSHAKE_VERSION, |out| welcome.encode(out));
         }
-        Err(refusal) => {
-            put_frame(&mut out, Kind::Refusal, HANDSHAKE_VERSION, |out| refusal.encode(out));
-        }
+        Err(refusal) => put_frame(&mut out, Kind::Refusal, HANDSHAKE_VERSION, |out| {
+            refusal.encode(out);
+            // Who wants to join asks without knowing the cluster yet (`probe.rs`).
+            put_identity(me, out);
+        }),
     }
     within(limit, async { Ok(stream.write_all(&out).await?) }).await
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, HandshakeError>>,
 ) -> Result<T, HandshakeError> {
@@ -160,7 +174,9 @@ async fn within<T>(
 }
 
 /// Reads exactly one frame.
-async fn read_frame(stream: &mut (impl AsyncRead + Unpin)) -> Result<Frame, HandshakeError> {
+pub(super) async fn read_frame(
+    stream: &mut (impl AsyncRead + Unpin),
+) -> Result<Frame, HandshakeError> {
     let mut bytes = vec![0; HEADER_BYTES];
     stream.read_exact(&mut bytes).await?;
     let found = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
@@ -184,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::Class;
-    use crate::hello::{RefusalCode, VersionRange};
+    use crate::hello::{Purpose, RefusalCode, VersionRange};
 
     const LIMIT: Duration = Duration::from_secs(2);
 
@@ -196,7 +212,7 @@ mod tests {
     fn hello() -> Hello {
         let (identity, to) = (identity(1), NodeId::new(2).unwrap());
         let (versions, address) = (VersionRange::SPOKEN, String::new());
-        Hello { versions, identity, to, class: Class::Control, address }
+        Hello { versions, identity, to, purpose: Purpose::Messages(Class::Control), address }
     }
 
     /// Both ends of a handshake that works out, and of one that does not, know the same.
@@ -209,7 +225,8 @@ mod tests {
             let (hello, no) = (hello(), refusal.clone());
             let accepting = async {
                 let heard = hear(&mut acceptor, LIMIT).await.unwrap();
-                answer(&mut acceptor, verdict, LIMIT).await.unwrap();
+                let version = verdict.map(|welcome| welcome.version);
+                answer(&mut acceptor, identity(2), version, LIMIT).await.unwrap();
                 heard
             };
             let (said, heard) = tokio::join!(introduce(&mut dialer, &hello, LIMIT), accepting);
@@ -244,7 +261,8 @@ mod tests {
         ];
         for welcome in wrong {
             let (mut dialer, mut acceptor) = duplex(4096);
-            answer(&mut acceptor, Ok(&welcome), LIMIT).await.unwrap();
+            let (me, version) = (welcome.identity, Ok(welcome.version));
+            answer(&mut acceptor, me, version, LIMIT).await.unwrap();
             let error = introduce(&mut dialer, &hello(), LIMIT).await.unwrap_err();
             assert_eq!(error.fault(), Some(Fault::Misplaced));
         }

@@ -131,6 +131,13 @@ impl Peer {
         });
     }
 
+    /// Whether the membership has recorded this incarnation, or none.
+    pub(super) fn is_accepted(&self, incarnation: Incarnation) -> bool {
+        let known = self.known();
+        let recorded = known.listed.as_ref().and_then(|listed| listed.incarnation);
+        recorded.is_none_or(|recorded| recorded == incarnation)
+    }
+
     /// Whether the roster names it.
     pub(super) fn is_listed(&self) -> bool {
         self.known().listed.is_some()

@@ -128,7 +128,16 @@ pub(crate) fn bulk(from: u64, to: u64, number: u64, bytes: usize) -> Envelope {
     let payload = Payload::command(vec![number.to_le_bytes()[0]; bytes]);
     let slice = LogSlice::new(prev, vec![Entry { id, payload }]).expect("one entry after prev");
     let (leader_commit, round) = (Index::new(number), Round::new(1));
-    envelope(from, to, Body::AppendEntries(AppendEntries { slice, leader_commit, round }))
+    envelope(
+        from,
+        to,
+        Body::AppendEntries(AppendEntries {
+            slice,
+            leader_commit,
+            round,
+            broadcast_time: Duration::ZERO,
+        }),
+    )
 }
 
 /// The number a message was made with.

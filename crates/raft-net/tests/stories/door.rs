@@ -73,7 +73,12 @@ async fn another_version_is_refused_in_words() {
     raw.write(&Hello { versions: [2, 3], ..HELLO }.bytes()).await;
     let (kind, body) = raw.frame().await;
     assert_eq!((kind, body[0]), (REFUSAL, 1), "a refusal, of the version");
-    let sentence = String::from_utf8(body[2..].to_vec()).unwrap();
+    let end = 2 + usize::from(body[1]);
+    let sentence = String::from_utf8(body[2..end].to_vec()).unwrap();
+    let mut identity = 0xc1u128.to_le_bytes().to_vec();
+    identity.push(1);
+    identity.extend(1u128.to_le_bytes());
+    assert_eq!(body[end..], identity, "who refuses says who it is");
     assert_eq!(
         sentence,
         "n9 speaks versions 2 to 3 of the protocol, n1 speaks version 1: upgrade the older of the \

@@ -1,11 +1,14 @@
 //! The loopback carries like a network: real bytes, real verdicts, cuts that both sides notice.
 
-use raft_core::{ClusterId, Incarnation};
+use std::sync::Arc;
+
+use raft_core::{ClusterId, FetchOutcome, Incarnation};
 use raft_net::{
     Arrival, Class, InboxLimits, Loopback, NetError, RefusalCode, SendError, Transport,
 };
 
 use crate::common::{bulk, control, identity, inbox, node, number, roster};
+use crate::fetch::{Store, end, fetch};
 
 /// A message arrives with its bytes, and with the incarnation its sender joined with, whatever the
 /// message itself says.
@@ -156,4 +159,34 @@ async fn a_full_inbox_says_so() {
     drop(held);
     one.send(bulk(1, 2, 5, 10)).unwrap();
     assert_eq!(number(&at_two.message().await), 5);
+}
+
+/// A cut ends the fetch that crosses it, though the store stands still; across a cut none begins;
+/// and what is fetched after the cut is mended arrives, and is counted on both sides.
+#[tokio::test]
+async fn a_cut_ends_a_fetch() {
+    let network = Loopback::network();
+    let (one, two) = (network.join(), network.join());
+    let (inbox_one, _at_one) = inbox(InboxLimits::default());
+    let (inbox_two, _at_two) = inbox(InboxLimits::default());
+    let store = Store::new(&[b"manifest", b"data"]);
+    two.serve(Arc::clone(&store) as _);
+    one.start(identity(1), inbox_one).unwrap();
+    two.start(identity(2), inbox_two).unwrap();
+
+    store.open(false);
+    let under_way = fetch(&one, 2, 2);
+    network.cut(node(1), node(2));
+    assert_eq!(end(under_way).await, FetchOutcome::Broken);
+    store.open(true);
+    assert_eq!(end(fetch(&one, 2, 2)).await, FetchOutcome::Broken);
+    network.heal();
+    assert_eq!(end(fetch(&one, 2, 2)).await, FetchOutcome::Complete);
+    network.isolate(node(2));
+    assert_eq!(end(fetch(&one, 2, 2)).await, FetchOutcome::Broken);
+
+    let (fetched, served) = (one.stats().snapshots, two.stats().snapshots);
+    assert_eq!((fetched.begun, fetched.complete, fetched.broken), (4, 1, 3));
+    assert_eq!((fetched.fetched.chunks, fetched.fetched.bytes), (2, 12));
+    assert_eq!(served.served, fetched.fetched);
 }

@@ -12,6 +12,9 @@ pub(crate) const WELCOME: u8 = 2;
 pub(crate) const REFUSAL: u8 = 3;
 pub(crate) const ENVELOPE: u8 = 4;
 pub(crate) const PING: u8 = 5;
+pub(crate) const CHUNK_REQUEST: u8 = 7;
+pub(crate) const CHUNK: u8 = 8;
+pub(crate) const NO_CHUNK: u8 = 9;
 
 /// A frame of `docs/WIRE_FORMAT.md`.
 pub(crate) fn frame(kind: u8, version: u8, body: &[u8]) -> Vec<u8> {
@@ -71,6 +74,14 @@ impl Raw {
     /// Nothing more will come from here.
     pub(crate) async fn finish(&mut self) {
         drop(self.0.shutdown().await);
+    }
+
+    /// Takes the first bytes of a node that dials.
+    pub(crate) async fn preface(&mut self) {
+        let mut preface = [0; 8];
+        let read = tokio::time::timeout(PATIENCE, self.0.read_exact(&mut preface)).await;
+        read.expect("in time").expect("it speaks first");
+        assert_eq!(preface, PREFACE);
     }
 
     /// Kind and body of the next frame.

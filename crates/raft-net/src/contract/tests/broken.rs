@@ -1,6 +1,7 @@
 //! Transports that break a law each, built around the loopback: the suite rejects every one.
 //!
-//! A flaw sits where a host calls ([`Flawed`]) or where arrivals pass ([`Tap`]). Without a flaw the
+//! A flaw sits where a host calls ([`Flawed`]), where arrivals pass ([`Tap`]), or around stores and
+//! sinks (`broken_fetch.rs`). Without a flaw the
 //! same wrapper keeps every law, so that it is the flaw that is found.
 
 use std::any::Any;
@@ -11,19 +12,20 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use raft_core::{
-    Body, ClusterId, Entry, Envelope, Identity, Incarnation, LogSlice, NodeId, Payload, PayloadKind,
+    Body, ChunkSink, ChunkStore, ClusterId, Entry, Envelope, GroupId, Identity, Incarnation,
+    LogSlice, NodeId, Payload, PayloadKind, SnapshotId,
 };
 
 use super::super::{Nature, Network, Property, Report, Subject, check};
-use super::LOOPBACK;
+use super::{LOOPBACK, broken_fetch};
 use crate::{
     Arrival, Class, Deliver, Inbox, InboxLimits, Loopback, LoopbackTransport, NetError, NetStats,
-    Roster, SendError, Transport,
+    Roster, SendError, SnapshotStats, Transport,
 };
 
 /// What a wrapped loopback does wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Flaw {
+pub(super) enum Flaw {
     /// Nothing.
     #[default]
     None,
@@ -89,10 +91,32 @@ enum Flaw {
     KeepsItsInbox,
     /// Stumbles when it is stopped again.
     StumblesOnStop,
+    /// Changes chunks.
+    ChangesChunks,
+    /// Fetches from another node than it was told.
+    FetchesElsewhere,
+    /// Counts no chunks.
+    CountsNoChunks,
+    /// Asks for chunks that are here already.
+    BeginsAnew,
+    /// Takes what is gone for what is merely late.
+    HopesForTheGone,
+    /// Does not say that a fetch broke.
+    LeavesSinksOpen,
+    /// Shows damaged chunks to the sink.
+    ShowsDamage,
+    /// Takes the refusal of a sink for the end.
+    HidesRefusals,
+    /// Sends nothing while it fetches.
+    ChunksFirst,
+    /// Fetches while the caller waits.
+    FetchesOnTheSpot,
+    /// Leaves open what it fetches when it is stopped.
+    ForgetsSinksOnStop,
 }
 
 /// Each flaw with a law that finds it.
-const FLAWS: [(Flaw, &str); 31] = [
+const FLAWS: [(Flaw, &str); 42] = [
     (Flaw::Corrupts, "what_is_sent_arrives_unchanged_and_once"),
     (Flaw::Doubles, "what_is_sent_arrives_unchanged_and_once"),
     (Flaw::Reorders, "messages_of_a_class_arrive_in_order_without_a_gap"),
@@ -124,6 +148,17 @@ const FLAWS: [(Flaw, &str); 31] = [
     (Flaw::TakesAfterStop, "stop_ends_everything"),
     (Flaw::KeepsItsInbox, "stop_ends_everything"),
     (Flaw::StumblesOnStop, "stop_ends_everything"),
+    (Flaw::ChangesChunks, "every_chunk_arrives_as_it_is_stored"),
+    (Flaw::FetchesElsewhere, "every_chunk_arrives_as_it_is_stored"),
+    (Flaw::CountsNoChunks, "every_chunk_arrives_as_it_is_stored"),
+    (Flaw::BeginsAnew, "a_fetch_goes_on_where_it_stopped"),
+    (Flaw::HopesForTheGone, "what_is_gone_is_said_to_be"),
+    (Flaw::LeavesSinksOpen, "a_lost_node_breaks_a_fetch"),
+    (Flaw::ShowsDamage, "a_damaged_chunk_is_asked_for_again"),
+    (Flaw::HidesRefusals, "what_the_sink_refuses_ends_a_fetch"),
+    (Flaw::ChunksFirst, "messages_pass_a_fetch"),
+    (Flaw::FetchesOnTheSpot, "fetching_never_blocks"),
+    (Flaw::ForgetsSinksOnStop, "stop_closes_every_fetch"),
 ];
 
 /// The wrapper without a flaw keeps every law, so it is not the wrapper that the others fail for.
@@ -192,10 +227,10 @@ const FRAMING_BYTES: u64 = 1 << 10;
 
 /// What all nodes of a network share, in order to do wrong together.
 #[derive(Default)]
-struct Shared {
-    flaw: Flaw,
+pub(super) struct Shared {
+    pub(super) flaw: Flaw,
     /// The inboxes of those who run.
-    inboxes: Mutex<BTreeMap<NodeId, Inbox>>,
+    pub(super) inboxes: Mutex<BTreeMap<NodeId, Inbox>>,
     /// The incarnation the message that is under way claims.
     claimed: Mutex<Option<Incarnation>>,
     /// The first incarnation each node ever showed.
@@ -220,17 +255,17 @@ impl Network for Air {
 }
 
 /// A loopback with a flaw.
-struct Flawed {
-    inner: LoopbackTransport,
-    shared: Arc<Shared>,
-    own: Arc<Mutex<Own>>,
+pub(super) struct Flawed {
+    pub(super) inner: LoopbackTransport,
+    pub(super) shared: Arc<Shared>,
+    pub(super) own: Arc<Mutex<Own>>,
 }
 
 /// What a node remembers, in order to do wrong.
 #[derive(Default)]
-struct Own {
-    me: Option<Identity>,
-    is_stopped: bool,
+pub(super) struct Own {
+    pub(super) me: Option<Identity>,
+    pub(super) is_stopped: bool,
     sent: u64,
     /// Nodes that something was sent to.
     greeted: BTreeSet<NodeId>,
@@ -241,6 +276,8 @@ struct Own {
     hoard: VecDeque<Envelope>,
     too_large: BTreeMap<NodeId, u64>,
     stops: u32,
+    /// Sinks that are open.
+    pub(super) fetching: u32,
 }
 
 impl Flawed {
@@ -282,6 +319,9 @@ impl Flawed {
             return Some(Err(SendError::Down { to }));
         }
         if flaw == Flaw::OneLane && class == Class::Control && own.full.contains(&to) {
+            return Some(Err(SendError::Full { to, queued_bytes: 1, bytes_max: 1 }));
+        }
+        if flaw == Flaw::ChunksFirst && own.fetching > 0 {
             return Some(Err(SendError::Full { to, queued_bytes: 1, bytes_max: 1 }));
         }
         if flaw == Flaw::BelievesClaims {
@@ -358,11 +398,22 @@ impl Transport for Flawed {
         self.inner.send(envelope.clone()).or_else(|error| self.excuse(envelope, error))
     }
 
+    fn serve(&self, store: Arc<dyn ChunkStore>) {
+        self.inner.serve(broken_fetch::store(self.shared.flaw, store));
+    }
+
+    fn fetch(&self, from: NodeId, group: GroupId, id: SnapshotId, into: Box<dyn ChunkSink>) {
+        broken_fetch::fetch(self, from, (group, id), into);
+    }
+
     fn stats(&self) -> NetStats {
         if self.shared.flaw == Flaw::CountsNothing {
             return NetStats::default();
         }
         let mut stats = self.inner.stats();
+        if self.shared.flaw == Flaw::CountsNoChunks {
+            stats.snapshots = SnapshotStats::default();
+        }
         for (node, too_large) in &self.own().too_large {
             stats.peers.entry(*node).or_default().dropped.too_large += too_large;
         }
@@ -509,6 +560,6 @@ fn content_bytes(body: &Body) -> u64 {
     super::super::sample::content_bytes(body)
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
