@@ -2,23 +2,35 @@
 //!
 //! Answers leave from here, before the host is told: a caller need not wait for another thread.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use raft_core::{Apply, Halt, Index, Ticket};
-use raft_storage::{Answer, Applier, Query};
+use raft_core::{Apply, Capture, GroupId, Halt, Index, Restore, SnapshotError, Ticket, Time};
+use raft_storage::{Answer, Applier, Query, SnapshotManager};
 
+use crate::clock::Clock;
 use crate::host::{Event, PanicGuard};
 use crate::queue::Queue;
 use crate::shared::Shared;
+use crate::snapshots::{self, Jobs};
+use crate::tickets::Answered;
 
 /// What the apply thread is asked to do.
 #[derive(Debug)]
 pub(crate) enum Job {
     Apply(Apply),
-    Read { index: Index, ticket: Ticket, query: Query },
+    Restore(Restore),
+    Capture(Capture),
+    /// `fresh_at`: when that index was certainly the newest, for reads that may be old.
+    Read {
+        index: Index,
+        ticket: Ticket,
+        query: Query,
+        fresh_at: Option<Time>,
+    },
     Stop,
 }
 
@@ -29,6 +41,8 @@ pub(crate) struct Application {
     thread: Option<JoinHandle<()>>,
 }
 
+const GROUP: GroupId = GroupId::ZERO;
+
 const IDLE: Duration = Duration::from_hours(1);
 
 impl Application {
@@ -36,6 +50,8 @@ impl Application {
         applier: Applier,
         events: Arc<Queue<Event>>,
         shared: Arc<Shared>,
+        clock: Clock,
+        (manager, snapshots): (Arc<SnapshotManager>, Jobs),
         backlog_bytes_max: u64,
     ) -> std::io::Result<Self> {
         let jobs = Arc::new(Queue::new());
@@ -44,6 +60,10 @@ impl Application {
             jobs: Arc::clone(&jobs),
             events,
             shared,
+            clock,
+            manager,
+            snapshots,
+            fresh_at: BTreeMap::new(),
             quiet_bytes: 0,
             // Early enough that the host hears in time that there is room again.
             quiet_bytes_max: backlog_bytes_max / 4,
@@ -72,6 +92,11 @@ struct Worker {
     jobs: Arc<Queue<Job>>,
     events: Arc<Queue<Event>>,
     shared: Arc<Shared>,
+    clock: Clock,
+    manager: Arc<SnapshotManager>,
+    snapshots: Jobs,
+    /// Reads that may be old and wait for their index.
+    fresh_at: BTreeMap<Ticket, Time>,
     /// Applied since the host was woken for it.
     quiet_bytes: u64,
     quiet_bytes_max: u64,
@@ -111,7 +136,21 @@ impl Worker {
                     self.events.wake();
                 }
             }
-            Job::Read { index, ticket, query } => {
+            Job::Restore(restore) => {
+                let id = restore.snapshot().id;
+                let fault = |error: SnapshotError| Halt::new(format!("snapshot {id}: {error}"));
+                let mut source = self.manager.open_source(GROUP, id).map_err(fault)?;
+                let (applied, answers) = self.applier.restore(restore, &mut *source)?;
+                self.shared.applied.store(applied.last().index.get(), Ordering::Release);
+                self.answer(answers);
+                self.events.push(Event::Applied(applied));
+            }
+            Job::Capture(capture) => {
+                let source = self.applier.capture(&capture)?;
+                self.snapshots.submit(snapshots::Job::Build(capture, source));
+            }
+            Job::Read { index, ticket, query, fresh_at } => {
+                self.fresh_at.extend(fresh_at.map(|at| (ticket, at)));
                 let answer = self.applier.read(index, ticket, query);
                 self.answer(answer.into_iter().collect());
             }
@@ -120,10 +159,15 @@ impl Worker {
         Ok(true)
     }
 
-    fn answer(&self, answers: Vec<Answer>) {
-        if !answers.is_empty() {
-            let answers = answers.into_iter().map(|answer| (answer.ticket, Ok(answer.bytes)));
-            self.shared.tickets.close(answers);
+    fn answer(&mut self, answers: Vec<Answer>) {
+        if answers.is_empty() {
+            return;
         }
+        let (fresh_at, now) = (&mut self.fresh_at, self.clock.now());
+        let answers = answers.into_iter().map(|Answer { ticket, bytes, .. }| {
+            let age = fresh_at.remove(&ticket).map_or(Duration::ZERO, |at| now.since(at));
+            (ticket, Ok(Answered { bytes, age }))
+        });
+        self.shared.tickets.close(answers);
     }
 }

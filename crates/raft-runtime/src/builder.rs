@@ -8,9 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
-use raft_core::{GroupId, Identity, Incarnation, RaftConfig, RaftNode, StateMachine, Time};
+use raft_core::{
+    GroupId, Halt, Identity, Incarnation, RaftConfig, RaftNode, SnapshotMeta, SnapshotSource,
+    StateMachine, Time,
+};
 use raft_net::{Inbox, InboxLimits, Transport};
-use raft_storage::{Applier, Storage};
+use raft_storage::{Applier, SnapshotManager, Storage};
 use tokio::sync::{oneshot, watch};
 
 use crate::admission::Admission;
@@ -23,6 +26,7 @@ use crate::net::Network;
 use crate::queue::Queue;
 use crate::raft::Raft;
 use crate::shared::Shared;
+use crate::snapshots::{Jobs, Snapshots};
 use crate::tickets::Tickets;
 use crate::{Metrics, peers};
 
@@ -31,7 +35,7 @@ use crate::{Metrics, peers};
 pub struct Builder {
     config: RaftConfig,
     storage: Option<Box<dyn Storage>>,
-    applier: Option<Applier>,
+    recover: Option<Recover>,
     transport: Option<Arc<dyn Transport>>,
     inbox: InboxLimits,
     operation_timeout: Duration,
@@ -44,7 +48,7 @@ impl Builder {
             operation_timeout: Duration::from_secs(5) + 2 * config.election_timeout_max,
             config,
             storage: None,
-            applier: None,
+            recover: None,
             transport: None,
             inbox: InboxLimits::default(),
             admission_bytes_max: 128 << 20,
@@ -59,7 +63,7 @@ impl Builder {
 
     /// What the log is applied to.
     pub fn state_machine(mut self, machine: impl StateMachine) -> Self {
-        self.applier = Some(Applier::new(machine));
+        self.recover = Some(Box::new(|snapshot| Applier::recovered(machine, snapshot)));
         self
     }
 
@@ -95,13 +99,16 @@ impl Builder {
     /// [`StartError`] says which part does not fit, and the remedy.
     pub fn build(self) -> Result<Host, StartError> {
         let mut storage = self.storage.ok_or(StartError::Missing("storage"))?;
-        let applier = self.applier.ok_or(StartError::Missing("state machine"))?;
+        let recover = self.recover.ok_or(StartError::Missing("state machine"))?;
         let transport = self.transport.ok_or(StartError::Missing("transport"))?;
         self.config.validate().map_err(StartError::Config)?;
         let identity = identify(&mut *storage, &self.config)?;
-        let restored = storage.restore(GroupId::ZERO).map_err(StartError::Storage)?;
+        let restored = storage.restore(GROUP).map_err(StartError::Storage)?;
+        let manager = storage.snapshots().map(Arc::new);
+        let manager = manager.map_err(|error| StartError::Snapshot(error.to_string()))?;
+        let applier = restore_state(recover, &manager, restored.snapshot.as_ref())?;
         let config = self.config.with_seed(random_u64()?);
-        let retry_interval = config.heartbeat_interval;
+        let spans = Spans::of(&config, self.operation_timeout);
         let backlog_bytes_max = config.limits.apply_backlog_bytes_max;
         let clock = Clock::start();
         let incarnation = identity.peer.incarnation;
@@ -109,29 +116,28 @@ impl Builder {
         let node = node.map_err(StartError::Config)?;
 
         let events = Arc::new(Queue::new());
-        let shared = Arc::new(Shared {
-            tickets: Tickets::new(),
-            admission: Admission::new(self.admission_bytes_max),
-            applied: AtomicU64::new(applier.applied().index.get()),
-            term: AtomicU64::new(node.state().current_term().get()),
-            leader: AtomicU64::new(0),
-            committed: AtomicU64::new(node.state().commit_index().get()),
-            stopped: AtomicBool::new(false),
-            status: watch::Sender::new(node.status()),
-        });
+        let inside = applier.applied().index.get();
+        let shared = Arc::new(share(&node, inside, self.admission_bytes_max));
         let inbox = Inbox::new(self.inbox, Arc::new(Sink(Arc::clone(&events))));
-        // Before the first knock at the door: who knocks must be known.
-        peers::update_roster(&*transport, node.state().membership());
+        // Before the first knock at the door: who knocks must be known, and is answered.
+        peers::update_roster(&*transport, &node.roster());
+        transport.serve(manager.clone());
         let system = |error: std::io::Error| StartError::System(error.to_string());
         let network = Network::start().map_err(system)?;
         let started = network.enter(|| transport.start(identity, inbox));
         started.map_err(StartError::Transport)?;
-        let disk = Disk::start(storage, Arc::clone(&events), Arc::clone(&transport));
+        let disk = Disk::start(storage, events.clone(), transport.clone(), manager.clone());
         let disk = disk.map_err(system)?;
+        let jobs = Jobs::new();
+        let snapshots =
+            Snapshots::start(jobs.clone(), manager.clone(), events.clone(), transport.clone());
+        let snapshots = snapshots.map_err(system)?;
         let application = Application::start(
             applier,
             Arc::clone(&events),
             Arc::clone(&shared),
+            clock,
+            (manager.clone(), jobs),
             backlog_bytes_max,
         );
         let application = application.map_err(system)?;
@@ -139,17 +145,11 @@ impl Builder {
             shared: Arc::clone(&shared),
             transport: Arc::clone(&transport),
             storage: disk.stats(),
+            snapshots: manager,
         };
         let (ended_sender, ended) = watch::channel(false);
-        let raft = Raft {
-            id: identity.peer.node,
-            events: Arc::clone(&events),
-            shared: Arc::clone(&shared),
-            metrics,
-            ended,
-            operation_timeout: self.operation_timeout,
-            retry_interval,
-        };
+        let known = (Arc::clone(&events), Arc::clone(&shared));
+        let raft = Raft::new(identity.peer.node, known, metrics, ended, spans);
         let host_loop = HostLoop {
             node,
             clock,
@@ -159,8 +159,13 @@ impl Builder {
             network,
             disk,
             application,
+            snapshots,
             reads: BTreeMap::new(),
             status_at: Time::ZERO,
+            transfers: Vec::new(),
+            wanted_snapshots: Vec::new(),
+            removed: None,
+            removal_grace: spans.removal_grace,
         };
         let (result_sender, result) = oneshot::channel();
         host_loop.spawn(result_sender, ended_sender).map_err(system)?;
@@ -197,6 +202,63 @@ impl Host {
     /// [`Halted`] if it stopped by itself: its disk failed, or its state machine cannot go on.
     pub async fn run(self) -> Result<(), Halted> {
         self.result.await.unwrap_or(Err(Halted::Panicked("host")))
+    }
+}
+
+/// Makes an applier of the state machine that was given, from the newest snapshot if there is one.
+type Recover = Box<
+    dyn FnOnce(Option<(&SnapshotMeta, &mut dyn SnapshotSource)>) -> Result<Applier, Halt> + Send,
+>;
+
+/// The one group of this version; the formats carry the number.
+const GROUP: GroupId = GroupId::ZERO;
+
+/// How long the handle and the host wait for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spans {
+    pub(crate) operation_timeout: Duration,
+    pub(crate) retry_interval: Duration,
+    /// How long a shutdown waits for another leader.
+    pub(crate) handover_timeout: Duration,
+    pub(crate) removal_grace: Duration,
+}
+
+impl Spans {
+    fn of(config: &RaftConfig, operation_timeout: Duration) -> Self {
+        Self {
+            operation_timeout,
+            retry_interval: config.heartbeat_interval,
+            handover_timeout: config.election_timeout_max,
+            removal_grace: 4 * config.election_timeout_max,
+        }
+    }
+}
+
+/// What the newest snapshot of the log holds goes into the state machine, unless it is there.
+fn restore_state(
+    recover: Recover,
+    manager: &Arc<SnapshotManager>,
+    newest: Option<&SnapshotMeta>,
+) -> Result<Applier, StartError> {
+    let fault = |what: String| StartError::Snapshot(what);
+    let Some(meta) = newest else { return recover(None).map_err(|halt| fault(halt.to_string())) };
+    let mut source = manager.open_source(GROUP, meta.id).map_err(|error| {
+        fault(format!("the log begins after the snapshot of {}: {error}", meta.last_included))
+    })?;
+    manager.retain(GROUP, meta.id);
+    recover(Some((meta, &mut *source))).map_err(|halt| fault(halt.to_string()))
+}
+
+fn share(node: &RaftNode, applied: u64, admission_bytes_max: u64) -> Shared {
+    Shared {
+        tickets: Tickets::new(),
+        admission: Admission::new(admission_bytes_max),
+        applied: AtomicU64::new(applied),
+        term: AtomicU64::new(node.state().current_term().get()),
+        leader: AtomicU64::new(0),
+        committed: AtomicU64::new(node.state().commit_index().get()),
+        stopped: AtomicBool::new(false),
+        status: watch::Sender::new(node.status()),
     }
 }
 

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use raft_core::{Envelope, GroupId, Load, Persist};
+use raft_core::{Base, Envelope, GroupId, Load, Persist, SnapshotId};
 use raft_net::Transport;
-use raft_storage::{Storage, StorageError, StorageStats, write};
+use raft_storage::{SnapshotManager, Storage, StorageError, StorageStats, write};
 
 use crate::host::Event;
 use crate::queue::Queue;
@@ -52,11 +52,12 @@ impl Disk {
         storage: Box<dyn Storage>,
         events: Arc<Queue<Event>>,
         transport: Arc<dyn Transport>,
+        snapshots: Arc<SnapshotManager>,
     ) -> std::io::Result<Self> {
         let stats = Mutex::new(storage.stats());
         let (jobs, writes, is_awaited) = (Queue::new(), AtomicUsize::new(0), AtomicBool::new(true));
         let shared = Arc::new(Shared { jobs, writes, is_awaited, stats });
-        let worker = Worker { storage, shared: Arc::clone(&shared), events, transport };
+        let worker = Worker { storage, snapshots, shared: Arc::clone(&shared), events, transport };
         let builder = std::thread::Builder::new().name("raft-disk".into());
         let thread = builder.spawn(move || worker.run())?;
         Ok(Self { shared, thread: Some(thread) })
@@ -105,8 +106,17 @@ impl StatsReader {
     }
 }
 
+/// The snapshot that a write makes the newest of its log.
+fn snapshot_of((group, persist): &(GroupId, Persist)) -> Option<(GroupId, SnapshotId)> {
+    match persist.base()? {
+        Base::Compacted { snapshot, .. } | Base::Installed(snapshot) => Some((*group, snapshot.id)),
+        Base::Created(_) => None,
+    }
+}
+
 struct Worker {
     storage: Box<dyn Storage>,
+    snapshots: Arc<SnapshotManager>,
     shared: Arc<Shared>,
     events: Arc<Queue<Event>>,
     transport: Arc<dyn Transport>,
@@ -156,7 +166,12 @@ impl Worker {
         if count == 0 {
             return Ok(());
         }
+        let bases: Vec<(GroupId, SnapshotId)> = batch.iter().filter_map(snapshot_of).collect();
         let written = write(&mut *self.storage, batch)?;
+        // Now the log names these: the ones it named before may go.
+        for (group, id) in bases {
+            self.snapshots.retain(group, id);
+        }
         let mut receipts = Vec::with_capacity(count);
         for written in written {
             for message in written.promises {

@@ -100,6 +100,8 @@ pub enum ReadError {
     },
     /// Too many reads wait.
     Overloaded,
+    /// Reads under a lease need `with_lease_reads` in the configuration, with a bound on clocks.
+    LeaseDisabled,
     /// The node stopped.
     Stopped,
 }
@@ -117,12 +119,104 @@ impl fmt::Display for ReadError {
             Self::NoLeader => f.write_str("no leader is known"),
             Self::TimedOut { after } => write!(f, "no quorum confirmed the read within {after:?}"),
             Self::Overloaded => f.write_str("too many reads wait"),
+            Self::LeaseDisabled => {
+                f.write_str("lease reads are off: they need with_lease_reads and a bound on clocks")
+            }
             Self::Stopped => f.write_str("the node stopped"),
         }
     }
 }
 
 impl std::error::Error for ReadError {}
+
+/// A membership change was refused, or its end is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// It was refused, for this reason.
+    Refused(raft_core::ChangeError),
+    /// This node ceased to lead meanwhile: unknown, look at the membership.
+    Dropped,
+    /// It is not committed yet: unknown, look at the membership.
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The node stopped.
+    Stopped {
+        /// Whether the change had been accepted before.
+        accepted: bool,
+    },
+}
+
+impl ChangeError {
+    /// Whether the change took effect.
+    pub const fn outcome(&self) -> Outcome {
+        match self {
+            Self::Refused(_) | Self::Stopped { accepted: false } => Outcome::NotApplied,
+            Self::Dropped | Self::TimedOut { .. } | Self::Stopped { accepted: true } => {
+                Outcome::Unknown
+            }
+        }
+    }
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(reason) => write!(f, "not applied: {reason}"),
+            Self::Dropped => f.write_str("outcome unknown: the leader changed meanwhile"),
+            Self::TimedOut { after } => {
+                write!(f, "outcome unknown: not committed within {after:?}")
+            }
+            Self::Stopped { accepted: false } => f.write_str("not applied: the node stopped"),
+            Self::Stopped { accepted: true } => {
+                f.write_str("outcome unknown: the node stopped before the change was committed")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ChangeError {}
+
+/// Leadership was not handed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TransferError {
+    /// It was refused, for this reason.
+    Refused(raft_core::TransferError),
+    /// The node that was to lead did not take over in time; this one leads on.
+    NotTaken {
+        /// Who was to lead.
+        to: NodeId,
+    },
+    /// Another node leads now.
+    OtherLeader {
+        /// Which.
+        leader: NodeId,
+    },
+    /// Nobody leads yet.
+    TimedOut {
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The node stopped.
+    Stopped,
+}
+
+impl fmt::Display for TransferError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(reason) => write!(f, "{reason}"),
+            Self::NotTaken { to } => write!(f, "{to} did not take over in time"),
+            Self::OtherLeader { leader } => write!(f, "{leader} leads now"),
+            Self::TimedOut { after } => write!(f, "nobody leads after {after:?}"),
+            Self::Stopped => f.write_str("the node stopped"),
+        }
+    }
+}
+
+impl std::error::Error for TransferError {}
 
 /// A node could not start. Nothing was changed but, at most, a blank disk that now has an identity.
 #[derive(Debug)]
@@ -143,6 +237,8 @@ pub enum StartError {
         /// The cluster of the configuration.
         cluster: raft_core::ClusterId,
     },
+    /// The snapshots beside the log cannot be read, or the state machine does not take the newest.
+    Snapshot(String),
     /// The transport could not start.
     Transport(NetError),
     /// The operating system gave no randomness or no thread.
@@ -171,6 +267,7 @@ impl fmt::Display for StartError {
                 "this disk belongs to {disk}, but the configuration says {node} of cluster \
                  {cluster}: use the data directory of this node, or an empty one"
             ),
+            Self::Snapshot(what) => write!(f, "the state cannot be restored: {what}"),
             Self::Transport(_) => f.write_str("the transport cannot start"),
             Self::System(what) => write!(f, "operating system: {what}"),
         }
@@ -183,7 +280,9 @@ impl std::error::Error for StartError {
             Self::Config(error) => Some(error),
             Self::Storage(error) => Some(error),
             Self::Transport(error) => Some(error),
-            Self::Missing(_) | Self::ForeignDisk { .. } | Self::System(_) => None,
+            Self::Missing(_) | Self::ForeignDisk { .. } | Self::Snapshot(_) | Self::System(_) => {
+                None
+            }
         }
     }
 }
@@ -196,6 +295,8 @@ pub enum Halted {
     Storage(Arc<StorageError>),
     /// The state machine cannot go on.
     StateMachine(Halt),
+    /// The node was removed from its group.
+    Removed,
     /// A thread of the host panicked: a bug. The sentence is in the log.
     Panicked(&'static str),
 }
@@ -205,6 +306,7 @@ impl fmt::Display for Halted {
         match self {
             Self::Storage(_) => f.write_str("the node stopped because of its disk"),
             Self::StateMachine(_) => f.write_str("the node stopped because of its state machine"),
+            Self::Removed => f.write_str("this node was removed from its group"),
             Self::Panicked(thread) => write!(f, "the {thread} thread panicked"),
         }
     }
@@ -215,7 +317,7 @@ impl std::error::Error for Halted {
         match self {
             Self::Storage(error) => Some(&**error),
             Self::StateMachine(halt) => Some(halt),
-            Self::Panicked(_) => None,
+            Self::Removed | Self::Panicked(_) => None,
         }
     }
 }

@@ -13,8 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
-    Applied, Body, Envelope, GroupId, Halt, Index, Loaded, Message, NodeId, Notice, Payload,
-    Persisted, Propose, ProposeError, RaftNode, ReadError, RefusedProposal, Status, Ticket, Time,
+    Applied, ApplyJob, Body, Captured, ChangeRequest, Consistency, Envelope, Fetched, GroupId,
+    Halt, Index, Loaded, Message, NodeId, Notice, Payload, Persisted, Propose, ProposeError,
+    RaftNode, ReadError, RefusedProposal, RoleName, SnapshotError, SnapshotMeta, Status, Ticket,
+    Time,
 };
 use raft_net::{Arrival, Class, Deliver, Transport};
 use raft_storage::{Query, StorageError};
@@ -23,30 +25,42 @@ use tokio::sync::{oneshot, watch};
 use crate::apply::{self, Application};
 use crate::clock::Clock;
 use crate::disk::{self, Disk};
-use crate::error::Halted;
+use crate::error::{Halted, TransferError};
 use crate::net::Network;
 use crate::peers;
 use crate::queue::Queue;
 use crate::shared::Shared;
-use crate::tickets::{Ended, Refusal};
+use crate::snapshots::{self, Snapshots};
+use crate::tickets::{Answered, Ended, Refusal};
 
 /// What wakes the host.
 #[derive(Debug)]
 pub(crate) enum Event {
     Arrived(Arrival),
     Propose { payload: Payload, ticket: Ticket },
-    Read { ticket: Ticket, query: Query },
+    Read { ticket: Ticket, query: Query, consistency: Consistency },
     StaleRead { ticket: Ticket, query: Query },
     Forget(Ticket),
+    Change { request: ChangeRequest, ticket: Ticket },
+    Transfer { to: Option<NodeId>, answer: TransferAnswer },
     Persisted(Persisted),
     Loaded(Loaded),
     Applied(Applied),
+    Captured(Captured),
+    Fetched(Fetched),
+    Snapshot(SnapshotAnswer),
     Status(oneshot::Sender<Status>),
     DiskFailed(Arc<StorageError>),
     Halted(Halt),
     Panicked(&'static str),
     Stop,
 }
+
+/// Where the end of a leadership transfer is told.
+pub(crate) type TransferAnswer = oneshot::Sender<Result<NodeId, TransferError>>;
+
+/// Where the end of a snapshot is told.
+pub(crate) type SnapshotAnswer = oneshot::Sender<Result<SnapshotMeta, SnapshotError>>;
 
 /// The host's end of the transport.
 pub(crate) struct Sink(pub(crate) Arc<Queue<Event>>);
@@ -91,9 +105,17 @@ pub(crate) struct HostLoop {
     pub(crate) network: Network,
     pub(crate) disk: Disk,
     pub(crate) application: Application,
+    pub(crate) snapshots: Snapshots,
     /// Reads that arrived together share one ticket of the core.
     pub(crate) reads: BTreeMap<Ticket, Vec<Reader>>,
     pub(crate) status_at: Time,
+    /// Who waits for a transfer of leadership, and to whom it goes.
+    pub(crate) transfers: Vec<(NodeId, TransferAnswer)>,
+    /// Who waits for a snapshot, and of what.
+    pub(crate) wanted_snapshots: Vec<(Index, SnapshotAnswer)>,
+    /// When this node stops because it left the group, and where its log ended when last looked at.
+    pub(crate) removed: Option<(Time, Index)>,
+    pub(crate) removal_grace: Duration,
 }
 
 /// One waiting read.
@@ -134,7 +156,8 @@ impl HostLoop {
         self.publish(true);
         loop {
             self.pull();
-            let wait = self.node.deadline().at.since(self.clock.now());
+            let until = self.removed.map_or(Time::NEVER, |(at, _)| at).min(self.node.deadline().at);
+            let wait = until.since(self.clock.now());
             self.events.take(&mut taken, wait);
             let now = self.clock.now();
             let mut later = Vec::new();
@@ -149,6 +172,7 @@ impl HostLoop {
                 self.node.handle_message(now, message);
             }
             self.begin_reads(now, reads);
+            self.check_removal(now)?;
             // Only an inbox that was drained proves that nothing was heard.
             if now >= self.node.deadline().at {
                 self.node.handle_timeout(now);
@@ -162,7 +186,7 @@ impl HostLoop {
         now: Time,
         event: Event,
         later: &mut Vec<Message>,
-        reads: &mut Vec<Reader>,
+        reads: &mut Vec<(Consistency, Reader)>,
     ) -> Result<bool, Halted> {
         match event {
             Event::Arrived(arrival) => self.arrived(now, arrival, later),
@@ -171,14 +195,28 @@ impl HostLoop {
                     self.shared.tickets.close([(ticket, Err(refusal(error)))]);
                 }
             }
-            Event::Read { ticket, query } => reads.push(Reader { ticket, query }),
-            Event::StaleRead { ticket, query } => {
-                self.application.submit(apply::Job::Read { index: Index::ZERO, ticket, query });
+            Event::Read { ticket, query, consistency } => {
+                reads.push((consistency, Reader { ticket, query }));
             }
+            Event::StaleRead { ticket, query } => {
+                let (index, fresh_at) = (Index::ZERO, None);
+                self.application.submit(apply::Job::Read { index, ticket, query, fresh_at });
+            }
+            Event::Change { request, ticket } => {
+                if let Err(error) = self.node.change_membership(now, &request, ticket) {
+                    self.shared.tickets.close([(ticket, Err(Refusal::Change(error)))]);
+                } else {
+                    tracing::info!(changes = ?request.changes, "membership change begun");
+                }
+            }
+            Event::Transfer { to, answer } => self.begin_transfer(now, to, answer),
             Event::Forget(ticket) => self.node.forget(ticket),
             Event::Persisted(persisted) => self.node.handle_persisted(now, persisted),
             Event::Loaded(loaded) => self.node.handle_loaded(now, loaded),
             Event::Applied(applied) => self.node.handle_applied(now, applied),
+            Event::Captured(captured) => self.node.handle_captured(now, captured),
+            Event::Fetched(fetched) => self.node.handle_fetched(now, fetched),
+            Event::Snapshot(answer) => self.ask_for_snapshot(now, answer),
             Event::Status(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.node.status());
@@ -212,27 +250,92 @@ impl HostLoop {
         }
     }
 
-    /// All reads that arrived together wait for one confirmation.
-    fn begin_reads(&mut self, now: Time, readers: Vec<Reader>) {
-        if readers.is_empty() {
-            return;
-        }
-        let ticket = self.shared.tickets.draw();
-        match self.node.read(now, ticket) {
-            Ok(()) => {
-                self.reads.insert(ticket, readers);
+    /// All reads of one consistency that arrived together wait for one confirmation.
+    fn begin_reads(&mut self, now: Time, mut readers: Vec<(Consistency, Reader)>) {
+        while let Some((consistency, _)) = readers.first() {
+            let consistency = *consistency;
+            let (now_on, later) = readers.into_iter().partition(|(c, _)| *c == consistency);
+            readers = later;
+            let now_on: Vec<(Consistency, Reader)> = now_on;
+            let together = now_on.into_iter().map(|(_, reader)| reader).collect();
+            let ticket = self.shared.tickets.draw();
+            match self.node.read(now, consistency, ticket) {
+                Ok(()) => {
+                    self.reads.insert(ticket, together);
+                }
+                Err(error) => self.end_reads(together, error),
             }
-            Err(error) => self.end_reads(readers, error),
         }
+    }
+
+    fn begin_transfer(&mut self, now: Time, to: Option<NodeId>, answer: TransferAnswer) {
+        match self.node.transfer_leadership(now, to) {
+            Ok(to) => {
+                tracing::info!(%to, "handing leadership over");
+                self.transfers.push((to, answer));
+            }
+            // Whoever asked may have gone.
+            Err(error) => drop(answer.send(Err(TransferError::Refused(error)))),
+        }
+    }
+
+    /// Tells who waited for a transfer what came of it.
+    fn end_transfers(&mut self, result: impl Fn(NodeId) -> Result<NodeId, TransferError>) {
+        for (to, answer) in self.transfers.drain(..) {
+            let _ = answer.send(result(to));
+        }
+    }
+
+    /// Somebody wants a snapshot: the next one, or the newest if it covers everything.
+    fn ask_for_snapshot(&mut self, now: Time, answer: SnapshotAnswer) {
+        let newest = self.node.state().log().snapshot();
+        let applied = self.node.state().last_applied();
+        if let Some(newest) = newest.filter(|newest| newest.last_included.index >= applied) {
+            // Whoever asked may have gone.
+            let _ = answer.send(Ok(newest.clone()));
+        } else {
+            self.node.capture(now);
+            self.wanted_snapshots.push((applied, answer));
+        }
+    }
+
+    /// Tells who waited for a snapshot what came of it. One that was begun before it was asked for
+    /// may cover too little: then another is taken.
+    fn end_snapshots(&mut self, result: &Result<SnapshotMeta, SnapshotError>) {
+        let covered = result.as_ref().map_or(Index::new(u64::MAX), |meta| meta.last_included.index);
+        let waiting = std::mem::take(&mut self.wanted_snapshots);
+        for (index, answer) in waiting {
+            if covered >= index {
+                let _ = answer.send(result.clone());
+            } else {
+                self.wanted_snapshots.push((index, answer));
+            }
+        }
+        if !self.wanted_snapshots.is_empty() {
+            self.node.capture(self.clock.now());
+        }
+    }
+
+    /// A node that left its group stops after a while, unless it is being brought up to date: then
+    /// it may yet learn that it was added again.
+    fn check_removal(&mut self, now: Time) -> Result<(), Halted> {
+        let Some((at, last)) = self.removed.filter(|(at, _)| now >= *at) else { return Ok(()) };
+        let end = self.node.state().log().last().index;
+        if end == last {
+            return Err(Halted::Removed);
+        }
+        self.removed = Some((at.after(self.removal_grace), end));
+        Ok(())
     }
 
     fn end_reads(&self, readers: Vec<Reader>, error: ReadError) {
         let refusal = match error {
             ReadError::NoLeader => Refusal::NoLeader,
             ReadError::Overloaded { .. } => Refusal::Overloaded,
+            ReadError::LeaseDisabled => Refusal::LeaseDisabled,
             ReadError::LeaderChanged | _ => Refusal::TryAgain,
         };
-        let ended = readers.into_iter().map(|reader| (reader.ticket, Err(refusal)));
+        let ended = readers.into_iter().map(|reader| (reader.ticket, Err(refusal.clone())));
         self.shared.tickets.close(ended);
     }
 
@@ -245,8 +348,15 @@ impl HostLoop {
         {
             self.disk.submit(disk::Job::Write(GROUP, persist));
         }
-        while let Some(apply) = self.node.take_apply() {
-            self.application.submit(apply::Job::Apply(apply));
+        while let Some(job) = self.node.take_apply() {
+            self.application.submit(match job {
+                ApplyJob::Apply(apply) => apply::Job::Apply(apply),
+                ApplyJob::Capture(capture) => apply::Job::Capture(capture),
+                ApplyJob::Restore(restore) => apply::Job::Restore(restore),
+            });
+        }
+        if let Some(fetch) = self.node.take_fetch() {
+            self.snapshots.jobs.submit(snapshots::Job::Fetch(fetch));
         }
         while let Some(load) = self.node.take_load() {
             self.disk.submit(disk::Job::Load(GROUP, load));
@@ -285,10 +395,20 @@ impl HostLoop {
     fn notice(&mut self, notice: Notice, ended: &mut Vec<(Ticket, Ended)>) {
         match notice {
             Notice::RoleChanged { term, role, leader } => {
+                if let Some(leader) = leader
+                    && role != RoleName::Leader
+                {
+                    self.end_transfers(|to| {
+                        let other = TransferError::OtherLeader { leader };
+                        if leader == to { Ok(to) } else { Err(other) }
+                    });
+                }
                 let leader = leader.map_or_else(|| "none".to_owned(), |leader| leader.to_string());
                 tracing::info!(%term, %role, leader, "role changed");
             }
-            Notice::ReadReady { ticket, index } => self.reads_ready(ticket, index, ended),
+            Notice::ReadReady { ticket, index, age } => {
+                self.reads_ready(ticket, (index, age), ended);
+            }
             Notice::ReadFailed { ticket, error } => {
                 if let Some(readers) = self.reads.remove(&ticket) {
                     self.end_reads(readers, error);
@@ -305,8 +425,36 @@ impl HostLoop {
                 ended.push((ticket, Err(refusal)));
             }
             Notice::MembershipChanged { membership } => {
-                tracing::info!(id = %membership.id(), "membership changed");
-                peers::update_roster(&*self.transport, &membership);
+                tracing::info!(id = %membership.id(), %membership, "membership changed");
+                if membership.members().contains_key(&self.node.id()) {
+                    self.removed = None;
+                }
+                peers::update_roster(&*self.transport, &self.node.roster());
+            }
+            Notice::MembershipCommitted { membership } => {
+                tracing::info!(id = %membership.id(), "membership committed");
+                if !membership.members().contains_key(&self.node.id()) {
+                    let at = self.clock.now().after(self.removal_grace);
+                    self.removed = Some((at, self.node.state().log().last().index));
+                }
+                peers::update_roster(&*self.transport, &self.node.roster());
+            }
+            Notice::RosterChanged => peers::update_roster(&*self.transport, &self.node.roster()),
+            Notice::TransferFailed { to } => {
+                tracing::warn!(%to, "leadership was not taken over in time; leading on");
+                self.end_transfers(|to| Err(TransferError::NotTaken { to }));
+            }
+            Notice::DiskStalled => {
+                tracing::error!("the disk does not become durable: leading no more");
+            }
+            Notice::SnapshotTaken { snapshot } => {
+                tracing::info!(upto = %snapshot.last_included, "snapshot taken");
+                self.end_snapshots(&Ok(snapshot));
+            }
+            Notice::SnapshotFailed => {
+                tracing::warn!("a snapshot could not be taken; it is tried again later");
+                let reason = "it was not taken; the log says why".into();
+                self.end_snapshots(&Err(SnapshotError::Io(reason)));
             }
             Notice::PeerRefused { peer, reason } => {
                 tracing::warn!(%peer, ?reason, "peer refused");
@@ -317,13 +465,19 @@ impl HostLoop {
         }
     }
 
-    fn reads_ready(&mut self, ticket: Ticket, index: Index, ended: &mut Vec<(Ticket, Ended)>) {
+    fn reads_ready(
+        &mut self,
+        ticket: Ticket,
+        (index, age): (Index, Duration),
+        ended: &mut Vec<(Ticket, Ended)>,
+    ) {
+        let fresh_at = (!age.is_zero()).then(|| self.clock.now().before(age));
         let applied = self.shared.applied.load(Ordering::Acquire);
         for Reader { ticket, query } in self.reads.remove(&ticket).unwrap_or_default() {
             if query == Query::Barrier && applied >= index.get() {
-                ended.push((ticket, Ok(Bytes::new())));
+                ended.push((ticket, Ok(Answered { bytes: Bytes::new(), age })));
             } else {
-                self.application.submit(apply::Job::Read { index, ticket, query });
+                self.application.submit(apply::Job::Read { index, ticket, query, fresh_at });
             }
         }
     }
@@ -349,6 +503,7 @@ impl HostLoop {
         self.network.stop();
         self.disk.stop();
         self.application.stop();
+        self.snapshots.stop();
         // What came in meanwhile was accepted by nobody.
         let mut left = Vec::new();
         self.events.take(&mut left, Duration::ZERO);
@@ -358,6 +513,8 @@ impl HostLoop {
             Some((ticket, refused.clone()))
         });
         self.shared.tickets.close(never.collect::<Vec<_>>());
+        self.end_transfers(|_| Err(TransferError::Stopped));
+        self.end_snapshots(&Err(SnapshotError::Io("the node stopped".into())));
         self.shared.tickets.close_all(&Err(Refusal::Stopped { accepted: true }));
     }
 }
@@ -371,6 +528,7 @@ fn refusal(error: ProposeError) -> Refusal {
     match error {
         ProposeError::NotLeader { leader: None } => Refusal::NoLeader,
         ProposeError::NotLeader { leader } => Refusal::NotLeader { leader },
+        ProposeError::Transferring { .. } => Refusal::TryAgain,
         ProposeError::TooLarge { max, .. } => Refusal::TooLarge { max: Some(max) },
         ProposeError::Overloaded { .. } | _ => Refusal::Overloaded,
     }

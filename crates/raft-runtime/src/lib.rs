@@ -51,31 +51,36 @@ mod clock;
 mod disk;
 mod error;
 mod host;
+mod membership;
 mod metrics;
 mod net;
 mod peers;
 mod queue;
 mod raft;
 mod shared;
+mod snapshots;
 mod tickets;
 
 pub use raft_core::{
-    ClusterId, Counters, EntryId, GroupId, Halt, Identity, InMemoryStateMachine, Incarnation,
-    Index, Limits, Member, Membership, NodeId, Outcome, Peer, ProgressMode, ProgressStatus,
-    RaftConfig, RoleName, SnapshotError, SnapshotSource, StateMachine, Status, Term,
+    Change, ChangeRequest, ClockBound, ClusterId, Counters, Departure, EntryId, GroupId, Halt,
+    Identity, InMemoryStateMachine, Incarnation, Index, Limits, Member, Membership, NodeId,
+    Outcome, Peer, ProgressMode, ProgressStatus, Promotion, RaftConfig, RoleName, SnapshotCursor,
+    SnapshotError, SnapshotMeta, SnapshotPolicy, SnapshotSource, StateMachine, Status, Term,
 };
 pub use raft_net::{
-    InboxLimits, Loopback, LoopbackTransport, NetError, NetStats, PeerStats, Strangers, TcpConfig,
-    TcpTransport, Transport,
+    InboxLimits, Loopback, LoopbackTransport, NetError, NetStats, PeerStats, ProbeError,
+    RefusalCode, Strangers, TcpConfig, TcpTransport, Transport, probe,
 };
 pub use raft_storage::{
-    FileStorage, MemoryStorage, SYNC_BUCKETS, Storage, StorageError, StorageStats,
+    FileStorage, MemoryStorage, SYNC_BUCKETS, SnapshotManager, SnapshotStats, Storage,
+    StorageError, StorageStats,
 };
 
 pub use self::builder::{Builder, Host};
-pub use self::error::{Halted, ReadError, StartError, WriteError};
+pub use self::error::{ChangeError, Halted, ReadError, StartError, TransferError, WriteError};
 pub use self::metrics::Metrics;
 pub use self::raft::{Consistency, Raft};
+pub use raft_core::{ChangeError as ChangeRefusal, TransferError as TransferRefusal};
 
 /// The example in the README is compiled and run with the tests.
 #[cfg(doctest)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use raft_core::Status;
 use raft_net::{NetStats, Transport};
-use raft_storage::StorageStats;
+use raft_storage::{SnapshotManager, SnapshotStats, StorageStats};
 
 use crate::disk::StatsReader;
 use crate::shared::Shared;
@@ -16,12 +16,18 @@ pub struct Metrics {
     pub(crate) shared: Arc<Shared>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) storage: StatsReader,
+    pub(crate) snapshots: Arc<SnapshotManager>,
 }
 
 impl Metrics {
     /// Syncs, bytes and segments of the log.
     pub fn storage(&self) -> StorageStats {
         self.storage.read()
+    }
+
+    /// Snapshots built, received, served and let go.
+    pub fn snapshots(&self) -> SnapshotStats {
+        self.snapshots.stats()
     }
 
     /// Messages, bytes and losses, by peer.

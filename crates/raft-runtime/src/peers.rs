@@ -1,16 +1,17 @@
-//! Who exists and where: from the membership to the transport.
+//! Who exists and where: from the memberships of the log to the transport.
 
-use raft_core::Membership;
+use std::collections::BTreeMap;
+
+use raft_core::{Member, NodeId};
 use raft_net::{PeerAddress, Roster, Transport};
 
 /// Tells the transport whom to dial. A member without an address keeps the one the transport was
 /// given by the application.
-pub(crate) fn update_roster(transport: &dyn Transport, membership: &Membership) {
-    if membership.members().values().all(|member| member.address.is_empty()) {
+pub(crate) fn update_roster(transport: &dyn Transport, members: &BTreeMap<NodeId, Member>) {
+    if members.values().all(|member| member.address.is_empty()) {
         return;
     }
-    let roster: Roster = membership
-        .members()
+    let roster: Roster = members
         .iter()
         .map(|(node, member)| {
             let address = String::from_utf8_lossy(&member.address).into_owned();

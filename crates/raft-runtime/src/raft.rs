@@ -5,17 +5,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_core::{Index, NodeId, Payload, Status, Term, Ticket};
+use raft_core::{Index, NodeId, Payload, SnapshotError, SnapshotMeta, Status, Term, Ticket};
 use raft_storage::Query;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use crate::builder::Builder;
+use crate::builder::{Builder, Spans};
 use crate::error::{ReadError, WriteError};
 use crate::host::Event;
 use crate::queue::Queue;
 use crate::shared::Shared;
-use crate::tickets::{Ended, Refusal};
+use crate::tickets::{Answered, Ended, Refusal};
 use crate::{Metrics, RaftConfig};
 
 /// How fresh a read must be.
@@ -24,6 +24,14 @@ use crate::{Metrics, RaftConfig};
 pub enum Consistency {
     /// Sees every write acknowledged, anywhere, before the read was asked (thesis §6.4).
     Linearizable,
+    /// The same as long as the clocks of all machines keep the bound of
+    /// [`RaftConfig::with_lease_reads`], without asking anybody at a leader (thesis §6.4.1).
+    Lease,
+    /// May miss the writes of the last moments, no more than these.
+    Bounded {
+        /// How old the state may be.
+        age_max: Duration,
+    },
     /// Whatever this node has applied: possibly long ago, if it is cut off.
     Stale,
 }
@@ -39,11 +47,32 @@ pub struct Raft {
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Metrics,
     pub(crate) ended: watch::Receiver<bool>,
-    pub(crate) operation_timeout: Duration,
-    pub(crate) retry_interval: Duration,
+    pub(crate) spans: Spans,
+}
+
+impl Consistency {
+    /// What the core is asked for; `None` if it need not be asked.
+    const fn of_core(self) -> Option<raft_core::Consistency> {
+        match self {
+            Self::Linearizable => Some(raft_core::Consistency::Linearizable),
+            Self::Lease => Some(raft_core::Consistency::Lease),
+            Self::Bounded { age_max } => Some(raft_core::Consistency::Bounded { age_max }),
+            Self::Stale => None,
+        }
+    }
 }
 
 impl Raft {
+    pub(crate) fn new(
+        id: NodeId,
+        (events, shared): (Arc<Queue<Event>>, Arc<Shared>),
+        metrics: Metrics,
+        ended: watch::Receiver<bool>,
+        spans: Spans,
+    ) -> Self {
+        Self { id, events, shared, metrics, ended, spans }
+    }
+
     /// Begins to put a node together.
     pub fn builder(config: RaftConfig) -> Builder {
         Builder::new(config)
@@ -73,14 +102,17 @@ impl Raft {
             let proposal = payload.clone();
             let answer = self.ask(|ticket| Event::Propose { payload: proposal, ticket });
             let Ok(ended) = timeout_at(deadline, answer).await else {
-                return Err(WriteError::TimedOut { after: self.operation_timeout });
+                return Err(WriteError::TimedOut { after: self.spans.operation_timeout });
             };
             let refusal = match ended {
-                Ok(bytes) => return Ok(bytes),
+                Ok(answered) => return Ok(answered.bytes),
                 Err(refusal) => refusal,
             };
             match refusal {
-                Refusal::TryAgain | Refusal::NoLeader => {}
+                Refusal::TryAgain
+                | Refusal::NoLeader
+                | Refusal::LeaseDisabled
+                | Refusal::Change(_) => {}
                 Refusal::NotLeader { leader } => return Err(WriteError::NotLeader { leader }),
                 Refusal::TooLarge { max } => {
                     let bytes = payload.bytes().len() as u64;
@@ -106,7 +138,23 @@ impl Raft {
         consistency: Consistency,
         query: impl Into<Bytes>,
     ) -> Result<Bytes, ReadError> {
-        self.read_with(consistency, Query::Ask(query.into())).await
+        Ok(self.read_aged(consistency, query).await?.0)
+    }
+
+    /// As [`read`](Self::read), and tells how old the answer may be: whatever was acknowledged
+    /// longer ago is in it. Zero for linearizable reads, unknown for stale ones.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]; the read may be asked again.
+    pub async fn read_aged(
+        &self,
+        consistency: Consistency,
+        query: impl Into<Bytes>,
+    ) -> Result<(Bytes, Option<Duration>), ReadError> {
+        let answered = self.read_with(consistency, Query::Ask(query.into())).await?;
+        let age = (consistency != Consistency::Stale).then_some(answered.age);
+        Ok((answered.bytes, age))
     }
 
     /// Waits until the local state machine may be read at that consistency, for applications that
@@ -116,31 +164,37 @@ impl Raft {
     ///
     /// [`ReadError`]; it may be asked again.
     pub async fn barrier(&self, consistency: Consistency) -> Result<Index, ReadError> {
-        if consistency == Consistency::Linearizable {
+        if consistency != Consistency::Stale {
             self.read_with(consistency, Query::Barrier).await?;
         }
         Ok(self.applied_index())
     }
 
-    async fn read_with(&self, consistency: Consistency, query: Query) -> Result<Bytes, ReadError> {
+    async fn read_with(
+        &self,
+        consistency: Consistency,
+        query: Query,
+    ) -> Result<Answered, ReadError> {
         let deadline = self.deadline();
-        let timed_out = ReadError::TimedOut { after: self.operation_timeout };
+        let timed_out = ReadError::TimedOut { after: self.spans.operation_timeout };
         loop {
             let asked = query.clone();
-            let answer = self.ask(|ticket| match consistency {
-                Consistency::Linearizable => Event::Read { ticket, query: asked },
-                Consistency::Stale => Event::StaleRead { ticket, query: asked },
+            let answer = self.ask(|ticket| match consistency.of_core() {
+                Some(consistency) => Event::Read { ticket, query: asked, consistency },
+                None => Event::StaleRead { ticket, query: asked },
             });
             let Ok(ended) = timeout_at(deadline, answer).await else { return Err(timed_out) };
             let no_leader = match ended {
-                Ok(bytes) => return Ok(bytes),
+                Ok(answered) => return Ok(answered),
                 Err(Refusal::Overloaded) => return Err(ReadError::Overloaded),
+                Err(Refusal::LeaseDisabled) => return Err(ReadError::LeaseDisabled),
                 Err(Refusal::Stopped { .. }) => return Err(ReadError::Stopped),
                 Err(Refusal::NoLeader) => true,
                 Err(
                     Refusal::TryAgain
                     | Refusal::NotLeader { .. }
                     | Refusal::TooLarge { .. }
+                    | Refusal::Change(_)
                     | Refusal::Dropped,
                 ) => false,
             };
@@ -151,7 +205,7 @@ impl Raft {
     }
 
     /// Puts a question to the host and waits for its end.
-    async fn ask(&self, event: impl FnOnce(Ticket) -> Event) -> Ended {
+    pub(crate) async fn ask(&self, event: impl FnOnce(Ticket) -> Event) -> Ended {
         let (ticket, answer) = self.shared.tickets.open();
         let _asked = Asked { raft: self, ticket };
         if self.shared.stopped.load(Ordering::Acquire) {
@@ -169,16 +223,16 @@ impl Raft {
     }
 
     /// Waits a moment, or longer while no leader is known. `false` once the deadline has passed.
-    async fn wait_for_leader(&self, deadline: Instant) -> bool {
+    pub(crate) async fn wait_for_leader(&self, deadline: Instant) -> bool {
         let mut status = self.shared.status.subscribe();
-        let pause = Instant::now() + self.retry_interval;
+        let pause = Instant::now() + self.spans.retry_interval;
         let _ = timeout_at(deadline.min(pause), status.changed()).await;
         let led = status.wait_for(|status| status.leader.is_some());
         timeout_at(deadline, led).await.is_ok() && Instant::now() < deadline
     }
 
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.operation_timeout
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.spans.operation_timeout
     }
 
     /// The status as published when role, term or leader changes and now and then besides.
@@ -218,13 +272,38 @@ impl Raft {
         Index::new(self.shared.applied.load(Ordering::Acquire))
     }
 
+    /// Takes a snapshot of everything that is applied here and waits until it is durable. The log
+    /// up to it may be dropped then. Not needed for operation: snapshots are taken by themselves,
+    /// as [`RaftConfig::with_snapshots`] says.
+    ///
+    /// # Errors
+    ///
+    /// [`SnapshotError`], with what failed; the log is kept.
+    pub async fn snapshot(&self) -> Result<SnapshotMeta, SnapshotError> {
+        let (answer, taken) = oneshot::channel();
+        self.events.push(Event::Snapshot(answer));
+        let stopped = || SnapshotError::Io("the node stopped".into());
+        let mut ended = self.ended.clone();
+        tokio::select! {
+            biased;
+            taken = taken => taken.unwrap_or_else(|_| Err(stopped())),
+            _ = ended.wait_for(|ended| *ended) => Err(stopped()),
+        }
+    }
+
     /// Everything that is measured.
     pub fn metrics(&self) -> Metrics {
         self.metrics.clone()
     }
 
-    /// Stops the node and waits until its disk is closed. Further operations end with "stopped".
+    /// Stops the node and waits until its disk is closed. Further operations end with "stopped". A
+    /// leader hands over first, so that the others need not notice that it is gone.
     pub async fn shutdown(&self) {
+        if self.leader() == Some(self.id) {
+            // Without a successor, or too late: the others elect one.
+            let deadline = Instant::now() + self.spans.handover_timeout;
+            let _ = timeout_at(deadline, self.transfer_leadership(None)).await;
+        }
         self.events.push(Event::Stop);
         let mut ended = self.ended.clone();
         // An error means that the host is gone, which is what was asked for.

@@ -3,16 +3,32 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
-use raft_core::{NodeId, Ticket};
+use raft_core::{ChangeError, NodeId, Ticket};
 use tokio::sync::oneshot;
 
-/// The end of a proposal or a read inside the host: an answer, or why there is none.
-pub(crate) type Ended = Result<Bytes, Refusal>;
+/// The end of a proposal, a read or a membership change inside the host: an answer, or why there is
+/// none.
+pub(crate) type Ended = Result<Answered, Refusal>;
 
-/// Why a proposal or a read has no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// An answer of the state machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Answered {
+    pub(crate) bytes: Bytes,
+    /// How long ago the state that gave it was certainly the newest; zero unless it may be old.
+    pub(crate) age: Duration,
+}
+
+impl From<Bytes> for Answered {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, age: Duration::ZERO }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
     /// Certainly not applied, because leadership moved: the handle tries again.
     TryAgain,
@@ -24,6 +40,10 @@ pub(crate) enum Refusal {
     TooLarge { max: Option<u64> },
     /// A queue is full.
     Overloaded,
+    /// Reads under a lease are not configured.
+    LeaseDisabled,
+    /// A membership change was refused.
+    Change(ChangeError),
     /// The entry left this log: nobody knows.
     Dropped,
     /// The node stopped; proposals that were accepted may still be applied by others.
