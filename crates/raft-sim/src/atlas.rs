@@ -4,7 +4,8 @@
 //! overwritten, because it may yet be counted into a quorum. The class of a run says when damage
 //! may strike the copy of a node:
 //!
-//! * **A**: only if every item on that disk stays intact on a quorum of the voters.
+//! * **A**: only if every item on that disk stays intact on a quorum of every membership that is or
+//!   may be in force, on both halves of a joint one.
 //! * **B**: only if every item on that disk stays intact on at least one other.
 //! * **C**: freely.
 //!
@@ -17,16 +18,19 @@
 //! run must end in silence: nothing is committed any more, and every node that stands still says
 //! what it misses.
 //!
+//! A blank disk in the place of another (*wiped*) holds nothing and counts for nobody, until the
+//! membership records it: that its node comes back by itself, under its old id, must do no harm.
+//!
 //! The last write of a file has no witness: a disk that loses it in silence cannot be told from one
-//! that never had it. A whole disk that returns to an older state, and a wiped disk under an old
-//! id, are the same case writ large. These are outside A to C (class X): damage does not strike the
-//! last write, and a node whose disk was wiped stays out, as an operator has to see to until
-//! incarnations are recorded in the membership.
+//! that never had it. A whole disk that returns to an older state is the same case writ large.
+//! Neither is part of A to C (class X): damage does not strike the last write.
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use raft_core::{Index, NodeId, Term};
+use raft_core::{Incarnation, Index, Membership, NodeId, Term};
+
+use crate::oracle::members::{halves, is_quorum, recorded};
 
 /// How far damage may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,53 +56,90 @@ impl fmt::Display for Class {
     }
 }
 
+/// The disk of a node, as the oracle knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Disk<'a> {
+    pub(crate) node: NodeId,
+    pub(crate) incarnation: Option<Incarnation>,
+    /// The terms of its entries, from the first on.
+    pub(crate) log: &'a [Term],
+}
+
 /// Which nodes' disks are damaged, and whether another may be.
 #[derive(Clone, Debug)]
 pub(crate) struct Atlas {
     class: Class,
-    voters: usize,
     damaged: BTreeSet<NodeId>,
 }
 
 impl Atlas {
-    pub(crate) const fn new(class: Class, voters: usize) -> Self {
-        Self { class, voters, damaged: BTreeSet::new() }
+    pub(crate) const fn new(class: Class) -> Self {
+        Self { class, damaged: BTreeSet::new() }
     }
 
     pub(crate) fn is_damaged(&self, node: NodeId) -> bool {
         self.damaged.contains(&node)
     }
 
-    /// Whether the undamaged nodes are a quorum.
-    pub(crate) fn has_quorum(&self) -> bool {
-        (self.voters - self.damaged.len()) * 2 > self.voters
+    /// Whether a disk counts for a membership: it is whole, and the recorded one.
+    pub(crate) fn counts(&self, membership: &Membership, disk: &Disk<'_>) -> bool {
+        let recorded = recorded(membership, disk.node);
+        !self.is_damaged(disk.node) && (recorded.is_none() || recorded == disk.incarnation)
     }
 
-    /// Whether every copy on the disk of this node may be lost, given what each disk holds: the
-    /// terms of its entries, from the first on.
-    pub(crate) fn allows(&self, node: NodeId, disks: &[(NodeId, &[Term])]) -> bool {
-        let needed = match self.class {
+    /// Whether the disks that count are a quorum of each of these memberships.
+    #[cfg(test)]
+    pub(crate) fn has_quorum(&self, disks: &[Disk<'_>], memberships: &[Membership]) -> bool {
+        memberships.iter().all(|membership| {
+            let counts = |disk: &Disk<'_>| self.counts(membership, disk);
+            is_quorum(membership, |node| disks.iter().any(|disk| disk.node == node && counts(disk)))
+        })
+    }
+
+    /// Whether every copy on the disk of this node may be lost, given what each disk holds and the
+    /// memberships that are, or may yet be, in force.
+    pub(crate) fn allows(
+        &self,
+        node: NodeId,
+        disks: &[Disk<'_>],
+        memberships: &[Membership],
+    ) -> bool {
+        match self.class {
             Class::Undamaged => return false,
             Class::C => return true,
-            Class::A => self.voters / 2 + 1,
-            Class::B => 1,
-        };
-        let Some((_, mine)) = disks.iter().find(|(id, _)| *id == node) else { return false };
-        let intact = |(id, _): &&(NodeId, &[Term])| *id != node && !self.is_damaged(*id);
-        let others: Vec<&[Term]> = disks.iter().filter(intact).map(|(_, log)| *log).collect();
-        if others.len() < needed {
-            return false;
+            Class::A | Class::B => {}
         }
-        // By Log Matching a disk that holds the last entry holds all before it.
-        (0..mine.len()).rev().all(|at| {
-            let holders = others.iter().filter(|log| log.get(at) == Some(&mine[at]));
-            holders.count() >= needed
+        let Some(mine) = disks.iter().find(|disk| disk.node == node) else { return false };
+        memberships.iter().all(|membership| {
+            let counts = |disk: &&Disk<'_>| disk.node != node && self.counts(membership, disk);
+            let others: Vec<&Disk<'_>> = disks.iter().filter(counts).collect();
+            (0..mine.log.len().max(1)).rev().all(|at| {
+                let item = mine.log.get(at);
+                let holds = |disk: &&&Disk<'_>| item.is_none() || disk.log.get(at) == item;
+                let holders: BTreeSet<NodeId> =
+                    others.iter().filter(holds).map(|disk| disk.node).collect();
+                self.is_enough(membership, &holders)
+            })
         })
+    }
+
+    /// Whether these are enough to hold an item intact.
+    fn is_enough(&self, membership: &Membership, holders: &BTreeSet<NodeId>) -> bool {
+        match self.class {
+            Class::A => is_quorum(membership, |node| holders.contains(&node)),
+            Class::B => halves(membership).iter().all(|half| !half.is_disjoint(holders)),
+            Class::Undamaged | Class::C => unreachable!("the class was looked at before"),
+        }
     }
 
     /// The disk of this node is damaged from now on.
     pub(crate) fn strike(&mut self, node: NodeId) {
         self.damaged.insert(node);
+    }
+
+    /// The disk of this node was replaced by a blank one.
+    pub(crate) fn replaced(&mut self, node: NodeId) {
+        self.damaged.remove(&node);
     }
 
     /// An entry that some node acknowledged and that is intact on none of these: proof that they
@@ -112,10 +153,21 @@ impl Atlas {
 
 #[cfg(test)]
 mod tests {
+    use raft_core::Member;
+
     use super::*;
 
     fn terms(terms: &[u64]) -> Vec<Term> {
         terms.iter().copied().map(Term::new).collect()
+    }
+
+    fn group(nodes: u64) -> Vec<Membership> {
+        let members = (1..=nodes).filter_map(NodeId::new).map(|id| (id, Member::default()));
+        vec![Membership::bootstrap(members.collect())]
+    }
+
+    fn disk(node: NodeId, log: &[Term]) -> Disk<'_> {
+        Disk { node, incarnation: None, log }
     }
 
     /// What the classes allow, on three disks of which one lags.
@@ -125,22 +177,39 @@ mod tests {
         let (full, short, other) = (terms(&[1, 1, 2]), terms(&[1, 1]), terms(&[1, 1, 1]));
         let disks = |last: &'static str| {
             let third = if last == "short" { &short } else { &full };
-            vec![(a, &full[..]), (b, &full[..]), (c, &third[..])]
+            vec![disk(a, &full), disk(b, &full), disk(c, third)]
         };
-        let mut atlas = Atlas::new(Class::A, 3);
-        assert!(!atlas.allows(a, &disks("short")), "its last entry is left on one disk only");
-        assert!(atlas.allows(a, &disks("full")));
-        assert!(atlas.allows(c, &disks("short")), "the others hold all it has");
+        let three = group(3);
+        let mut atlas = Atlas::new(Class::A);
+        assert!(!atlas.allows(a, &disks("short"), &three), "its last entry is left on one disk");
+        assert!(atlas.allows(a, &disks("full"), &three));
+        assert!(atlas.allows(c, &disks("short"), &three), "the others hold all it has");
         atlas.strike(a);
-        assert!(!atlas.allows(b, &disks("full")), "one undamaged disk is no quorum");
-        assert!(atlas.has_quorum());
-        let mut atlas = Atlas::new(Class::B, 3);
-        assert!(atlas.allows(a, &disks("short")));
+        assert!(!atlas.allows(b, &disks("full"), &three), "one undamaged disk is no quorum");
+        assert!(atlas.has_quorum(&disks("full"), &three));
+        let mut atlas = Atlas::new(Class::B);
+        assert!(atlas.allows(a, &disks("short"), &three));
         atlas.strike(b);
-        assert!(!atlas.allows(a, &disks("short")), "nobody else has its last entry intact");
-        assert!(!Atlas::new(Class::B, 2).allows(a, &[(a, &full), (b, &other)]), "another term");
-        assert!(Atlas::new(Class::C, 1).allows(a, &[(a, &full)]));
-        assert!(!Atlas::new(Class::Undamaged, 3).allows(a, &disks("full")));
+        assert!(!atlas.allows(a, &disks("short"), &three), "nobody else has its last entry");
+        let two = [disk(a, &full), disk(b, &other)];
+        assert!(!Atlas::new(Class::B).allows(a, &two, &group(2)), "another term");
+        assert!(Atlas::new(Class::C).allows(a, &two[..1], &group(1)));
+        assert!(!Atlas::new(Class::Undamaged).allows(a, &disks("full"), &three));
+    }
+
+    /// A disk that the membership does not record counts for nobody.
+    #[test]
+    fn another_disk_than_the_recorded_one_does_not_count() {
+        let [a, b] = [1, 2].map(|id| NodeId::new(id).expect("not zero"));
+        let incarnation = Some(Incarnation::new(7));
+        let members = [(a, Member { incarnation, ..Member::default() }), (b, Member::default())];
+        let recorded = [Membership::bootstrap(members.into())];
+        let log = terms(&[1]);
+        let old = Disk { node: a, incarnation, log: &log };
+        let new = Disk { node: a, incarnation: Some(Incarnation::new(8)), log: &log };
+        let atlas = Atlas::new(Class::A);
+        assert!(atlas.has_quorum(&[old, disk(b, &log)], &recorded));
+        assert!(!atlas.has_quorum(&[new, disk(b, &log)], &recorded));
     }
 
     /// The first canonical entry that no disk of the core holds is named.

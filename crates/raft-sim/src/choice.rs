@@ -75,6 +75,12 @@ sites! {
     Core = "core",
     /// Choices of a user's own.
     User = "user",
+    /// Who may join, who should lead, and how fresh reads have to be.
+    Members = "members",
+    /// What an operator does, when and where.
+    Operator = "operator",
+    /// What is taken of the log into snapshots, and how they travel.
+    Snapshot = "snapshot",
 }
 
 /// A choice that was not the mildest.

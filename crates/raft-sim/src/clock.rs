@@ -5,21 +5,26 @@
 use raft_core::Time;
 
 /// A monotonic clock that drifts.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct NodeClock {
     world: u64,
     local: u64,
     /// Nanoseconds of this clock in a million of the world.
     rate: u64,
     is_frozen: bool,
+    /// How it went before: from when on, what it showed then, how fast it went.
+    past: Vec<(u64, u64, u64)>,
 }
+
+/// Changes of a clock that are remembered.
+const PAST_MAX: usize = 256;
 
 /// A clock that goes right.
 pub(crate) const TRUE_RATE: u64 = 1_000_000;
 
 impl NodeClock {
     pub(crate) const fn new() -> Self {
-        Self { world: 0, local: 0, rate: TRUE_RATE, is_frozen: false }
+        Self { world: 0, local: 0, rate: TRUE_RATE, is_frozen: false, past: Vec::new() }
     }
 
     /// What it shows at a moment of the world.
@@ -46,7 +51,26 @@ impl NodeClock {
         u64::try_from(left).ok().map(|left| self.world.saturating_add(left))
     }
 
+    /// The first moment of the world at which it showed this time, as far as it is remembered.
+    pub(crate) fn first_at(&self, local: Time) -> u64 {
+        let local = local.as_nanos();
+        let rate = if self.is_frozen { 0 } else { self.rate };
+        let present = (self.world, self.local, rate);
+        let before = self.past.iter().chain([&present]).rev().find(|(_, then, _)| *then < local);
+        let Some((world, then, rate)) = before else { return 0 };
+        // A clock that stood still, or jumped over it, showed it when it went on.
+        let left = u128::from(local - then) * u128::from(TRUE_RATE) / u128::from((*rate).max(1));
+        let last = self.past.iter().chain([&present]).find(|(next, ..)| next > world);
+        let end = last.map_or(u64::MAX, |(next, ..)| *next);
+        world.saturating_add(u64::try_from(left).unwrap_or(u64::MAX)).min(end)
+    }
+
     fn anchor(&mut self, world: u64) {
+        if self.past.len() == PAST_MAX {
+            self.past.remove(0);
+        }
+        let rate = if self.is_frozen { 0 } else { self.rate };
+        self.past.push((self.world, self.local, rate));
         (self.local, self.world) = (self.nanos(world), world);
     }
 
@@ -98,5 +122,7 @@ mod tests {
         assert_eq!(clock.at(1_005), Time::from_nanos(15));
         clock.jump(1_005, 100);
         assert_eq!(clock.at(1_005), Time::from_nanos(115));
+        let first = |local| clock.first_at(Time::from_nanos(local));
+        assert_eq!((first(5), first(10), first(14), first(50)), (5, 10, 1_004, 1_005));
     }
 }

@@ -46,6 +46,10 @@ named! {
         CleanStop = "clean stop",
         /// An operator asks a node to campaign.
         Campaign = "asked to campaign",
+        /// An operator asks for other members.
+        Change = "membership change",
+        /// An operator asks a leader to hand over.
+        Transfer = "asked to hand over",
         /// A disk is replaced by a blank one.
         Wipe = "wiped disk",
         /// Two machines get each other's disk.
@@ -120,6 +124,14 @@ named! {
         Leader = "leader",
         /// Led until now, or until a heartbeat interval ago.
         SteppingDown = "step down",
+        /// Hands leadership over.
+        Transferring = "hand-over",
+        /// Is in a joint membership.
+        Joint = "joint",
+        /// Writes a snapshot of its own.
+        Capturing = "capture",
+        /// Fetches a snapshot of a peer.
+        Installing = "install",
         /// Writes entries in the place of others.
         Truncating = "truncation",
         /// Begins a segment of its WAL.
@@ -216,9 +228,18 @@ impl Fault {
             }
             (Self::Full, Phase::Stopping) => Some("nothing grows then"),
             (Self::CleanStop, Phase::Stopping) => Some("it was asked to stop already"),
-            (Self::Campaign, Phase::Recovery | Phase::Stopping) => {
+            (Self::Campaign | Self::Change | Self::Transfer, Phase::Recovery | Phase::Stopping) => {
                 Some("no node runs that could be asked")
             }
+            (
+                Self::Change | Self::Transfer,
+                Phase::Follower | Phase::PreCandidate | Phase::Candidate | Phase::SteppingDown,
+            ) => Some("only leaders do so"),
+            (Self::Change | Self::Transfer, Phase::Transferring) => {
+                Some("a leader that hands over refuses")
+            }
+            (Self::Change, Phase::NewLeader | Phase::Joint) => Some("a leader refuses then"),
+            (Self::Change | Self::Transfer, Phase::Truncating) => Some("no leader truncates"),
             _ => None,
         }
     }

@@ -55,8 +55,9 @@ const fn both(one: NodeId, other: NodeId) -> [Link; 2] {
 const ARMED_MAX: usize = 16;
 
 /// Phases that faults are aimed at; those that are short or rare stand more than once.
-const AIMS: [&[Phase]; 4] = [
+const AIMS: [&[Phase]; 5] = [
     Phase::ALL,
+    &[Phase::Joint, Phase::Transferring, Phase::Capturing, Phase::Installing],
     &[Phase::Truncating, Phase::Stopping, Phase::SteppingDown, Phase::Truncating],
     &[Phase::Truncating, Phase::Stopping, Phase::Recovery, Phase::SegmentRoll],
     Phase::ALL,
@@ -181,6 +182,10 @@ impl World {
         if fault == Fault::Campaign {
             self.campaign(seat)?;
         }
+        if matches!(fault, Fault::Change | Fault::Transfer) {
+            // It is counted where it is carried out, if it is.
+            return self.ask_operator(fault, seat);
+        }
         self.note(fault, seat, phases);
         // A stop is short: what waits for it must strike now.
         if fault == Fault::CleanStop {
@@ -204,7 +209,9 @@ impl World {
             }
             Fault::Pause => {
                 let until = self.now + self.a_while();
-                let freezes = self.choices.chance(Site::Nemesis, 500_000);
+                // Time passes also for a machine that sleeps, where leases rely on it.
+                let may_freeze = self.swarm.lease_drift_ppm.is_none();
+                let freezes = self.choices.chance(Site::Nemesis, 500_000) && may_freeze;
                 let can = !self.seats[seat].is_paused() && !self.seats[seat].is_down();
                 if can {
                     self.pause(seat, until, freezes);
@@ -212,7 +219,9 @@ impl World {
                 can
             }
             Fault::CleanStop => !self.seats[seat].is_paused() && self.stop(seat),
-            Fault::Campaign => self.seats[seat].process().is_some(),
+            Fault::Campaign | Fault::Change | Fault::Transfer => {
+                self.seats[seat].process().is_some()
+            }
             Fault::Wipe => self.wipe(seat),
             Fault::Swap => self.swap(seat),
             Fault::ClockRate | Fault::ClockJump => self.break_clock(fault, seat),
@@ -313,11 +322,19 @@ impl World {
     }
 
     fn break_clock(&mut self, fault: Fault, seat: usize) -> bool {
+        let drift = self.swarm.lease_drift_ppm.map(u64::from);
+        if drift.is_some() && fault == Fault::ClockJump {
+            return false;
+        }
         if fault == Fault::ClockJump {
             let nanos = self.choices.spread(Site::Nemesis, MILLIS, 10 * SECONDS);
             self.seats[seat].clock.jump(self.now, nanos);
         } else {
-            let rate = self.choices.between(Site::Nemesis, TRUE_RATE / 2, 2 * TRUE_RATE);
+            let (slow, fast) = match drift {
+                Some(drift) => (TRUE_RATE - drift, TRUE_RATE + drift + 1),
+                None => (TRUE_RATE / 2, 2 * TRUE_RATE),
+            };
+            let rate = self.choices.between(Site::Nemesis, slow, fast);
             self.seats[seat].clock.set_rate(self.now, rate);
             let at = self.now + self.a_while();
             self.push(at, Event::Mend(Remedy::Clock(seat)));
@@ -345,6 +362,14 @@ impl World {
             return Err(Failure::of("leadership", id, text));
         }
         self.touched(seat)
+    }
+
+    /// An operator asks this very node for something.
+    fn ask_operator(&mut self, fault: Fault, seat: usize) -> Result<bool, Failure> {
+        if self.swarm.operator_ns == 0 {
+            return Ok(false);
+        }
+        if fault == Fault::Transfer { self.hand_over(seat) } else { self.change_at(seat) }
     }
 
     // Links.
@@ -439,11 +464,11 @@ impl World {
         true
     }
 
-    /// What the disks of all nodes surely hold, for the atlas.
+    /// Whether everything on this disk may be lost.
     fn may_lose(&self, seat: usize) -> bool {
-        let disks = self.seats.iter().zip(&self.oracle.images);
-        let disks: Vec<_> = disks.map(|(seat, image)| (seat.id, &image.log[..])).collect();
-        self.swarm.class != Class::Undamaged && self.atlas.allows(self.seats[seat].id, &disks)
+        let (disks, possible) = (self.all_disks(), self.oracle.possible());
+        let node = self.seats[seat].id;
+        self.swarm.class != Class::Undamaged && self.atlas.allows(node, &disks, &possible)
     }
 
     fn damage(&mut self, seat: usize, kind: DamageKind) -> bool {
@@ -457,10 +482,17 @@ impl World {
         true
     }
 
-    /// A blank disk in the place of the old one. The node stays out: nothing in this version keeps
-    /// a wiped voter from voting again, so its operator has to.
+    /// A blank disk in the place of the old one. The node comes back by itself, under its old id,
+    /// as one of the first members or as one that waits to be added; whoever recorded its old disk
+    /// does not hear it, until the operator readmits it.
+    ///
+    /// Before the old disk is recorded everywhere nobody can know: that is for operators to see to.
     fn wipe(&mut self, seat: usize) -> bool {
-        if !self.may_lose(seat) || self.seats[seat].is_swapped {
+        let id = self.seats[seat].id;
+        let is_lost = self.atlas.is_damaged(id);
+        let is_out = |node: NodeId| self.seats[place(node)].is_out;
+        let is_known = self.oracle.is_known_everywhere(id, is_out) && self.no_disk_is_new(seat);
+        if self.seats[seat].is_swapped || !is_known || !is_lost && !self.may_lose(seat) {
             return false;
         }
         if !self.seats[seat].is_down() {
@@ -468,11 +500,30 @@ impl World {
         }
         let machine = &mut self.seats[seat];
         machine.disk.wipe();
-        machine.is_out = true;
-        machine.halted = Some("its disk was replaced: it waits to be admitted again".into());
-        let id = machine.id;
-        self.atlas.strike(id);
+        machine.under_way.clear();
+        machine.is_initialized = false;
+        machine.halted = None;
+        machine.was_replaced = true;
+        machine.incarnation = None;
+        // Who would be a group of its own asks nobody.
+        let is_alone = self.swarm.nodes == 1;
+        machine.joins =
+            id.get() > self.swarm.nodes || is_alone || self.choices.chance(Site::Members, 500_000);
+        self.oracle.wiped(id);
+        self.atlas.replaced(id);
+        self.start_later(seat);
         true
+    }
+
+    /// Whether no other disk was replaced that knows nothing of its group yet: two of them that
+    /// begin with the first members would make a group of their own.
+    fn no_disk_is_new(&self, seat: usize) -> bool {
+        let others = self.seats.iter().filter(|other| other.id != self.seats[seat].id);
+        let mut replaced = others.filter(|other| other.was_replaced && !other.joins);
+        replaced.all(|other| {
+            let newest = self.oracle.images[place(other.id)].membership();
+            newest.is_some_and(|newest| newest.id() != raft_core::EntryId::ZERO)
+        })
     }
 
     /// Two machines get each other's disk, and must refuse to start with it.

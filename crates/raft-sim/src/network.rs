@@ -179,6 +179,24 @@ impl Network {
         sent
     }
 
+    /// When something that is not a message of the protocol arrives; `None` if it is lost.
+    pub(crate) fn travel(
+        &mut self,
+        now: u64,
+        (from, to): (NodeId, NodeId),
+        choices: &Choices,
+    ) -> Option<u64> {
+        let profile = self.profile;
+        let link = self.link(from, to);
+        let loss = if link.loses_until > now { BURST_CHANCE } else { profile.loss };
+        let clogged = link.clogged_until;
+        if link.is_cut || choices.chance(Site::Snapshot, loss) {
+            return None;
+        }
+        let jitter = choices.choose(Site::Snapshot, profile.jitter_ns.max(1));
+        Some((now + profile.delay_ns + jitter).max(clogged))
+    }
+
     fn packet(&mut self, from: Peer, to: NodeId, frame: Bytes) -> Packet {
         self.packets += 1;
         Packet { number: self.packets, from, to, frame, is_damaged: false }

@@ -6,20 +6,23 @@
 
 mod etiquette;
 mod image;
+pub(crate) mod members;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
-    AppendResult, Body, Entry, EntryId, HardState, Index, Message, NodeId, Payload, PayloadKind,
-    RaftState, Restored, Role, Term, Ticket,
+    AppendResult, Body, Entry, EntryId, HardState, Incarnation, Index, Membership, Message, NodeId,
+    Payload, PayloadKind, RaftState, Restored, Role, Term, Ticket,
 };
 
 pub(crate) use self::etiquette::Etiquette;
 pub(crate) use self::image::{Image, WriteFacts};
+use self::members::{Ghost, is_majority, is_quorum};
 use crate::linearizability::LogCommand;
 use crate::network::place;
 
@@ -76,9 +79,18 @@ struct Committed {
 pub(crate) struct Oracle {
     pub(crate) images: Vec<Image>,
     leaders: BTreeMap<Term, NodeId>,
-    votes: BTreeMap<(NodeId, Term), NodeId>,
+    /// By node, term and disk.
+    votes: BTreeMap<(NodeId, Term, Option<Incarnation>), NodeId>,
     born: Vec<Vec<Born>>,
     canonical: Vec<Committed>,
+    /// The terms of what is committed.
+    terms: Vec<Term>,
+    /// The memberships that are committed, the first that of the bootstrap.
+    memberships: Vec<Membership>,
+    /// Disks that were replaced.
+    ghosts: Vec<Ghost>,
+    /// The membership of each node that was compared last, and how many its disk held.
+    members_seen: Vec<(EntryId, usize)>,
     commit_seen: Vec<Index>,
     applied: Vec<Index>,
     digests: Vec<Option<u64>>,
@@ -92,6 +104,8 @@ pub(crate) struct Oracle {
     inherited: Vec<Index>,
     /// How far every reader's world was when it asked.
     asked: BTreeMap<Ticket, usize>,
+    /// How much was committed, by moments of the world.
+    known_at: Vec<(u64, usize)>,
 }
 
 fn at(index: Index) -> usize {
@@ -99,13 +113,18 @@ fn at(index: Index) -> usize {
 }
 
 impl Oracle {
-    pub(crate) fn new(nodes: usize) -> Self {
+    /// Of so many machines, and a group that begins with these members.
+    pub(crate) fn new(nodes: usize, first: Membership) -> Self {
         Self {
             images: vec![Image::default(); nodes],
             leaders: BTreeMap::new(),
             votes: BTreeMap::new(),
             born: Vec::new(),
             canonical: Vec::new(),
+            terms: Vec::new(),
+            memberships: vec![first],
+            ghosts: Vec::new(),
+            members_seen: vec![(EntryId::new(Term::ZERO, Index::new(u64::MAX)), 0); nodes],
             commit_seen: vec![Index::ZERO; nodes],
             applied: vec![Index::ZERO; nodes],
             digests: Vec::new(),
@@ -114,6 +133,7 @@ impl Oracle {
             denied: BTreeSet::new(),
             inherited: vec![Index::ZERO; nodes],
             asked: BTreeMap::new(),
+            known_at: Vec::new(),
         }
     }
 
@@ -123,8 +143,8 @@ impl Oracle {
     }
 
     /// The terms of what is committed.
-    pub(crate) fn canonical_terms(&self) -> Vec<Term> {
-        self.canonical.iter().map(|committed| committed.id.term).collect()
+    pub(crate) fn canonical_terms(&self) -> &[Term] {
+        &self.terms
     }
 
     /// The committed log, for the checkers of client histories.
@@ -189,9 +209,12 @@ impl Oracle {
 
     /// A write is durable: one vote a term, for ever, and terms that only grow.
     pub(crate) fn wrote(&mut self, node: NodeId, facts: &WriteFacts) -> Check {
+        if let Some(snapshot) = facts.snapshot() {
+            self.is_sound(node, snapshot)?;
+        }
         let image = &mut self.images[place(node)];
         let before = image.hard;
-        image.write(facts);
+        image.write(facts, &self.terms);
         let hard = image.hard;
         if hard.term < before.term {
             let text =
@@ -204,7 +227,8 @@ impl Oracle {
     /// One vote a term, for ever.
     fn votes(&mut self, node: NodeId, hard: HardState) -> Check {
         let Some(vote) = hard.voted_for else { return Ok(()) };
-        let known = *self.votes.entry((node, hard.term)).or_insert(vote);
+        let disk = self.images[place(node)].incarnation;
+        let known = *self.votes.entry((node, hard.term, disk)).or_insert(vote);
         if known == vote {
             return Ok(());
         }
@@ -220,7 +244,8 @@ impl Oracle {
         restored: &Restored,
         under_way: &[WriteFacts],
     ) -> Check {
-        let found = Image::restored(restored);
+        let mut found = Image::restored(restored, &self.terms);
+        found.incarnation = self.images[place(node)].incarnation;
         let mut expected = self.images[place(node)].clone();
         let acknowledged = expected.clone();
         let mut next = under_way.iter();
@@ -233,9 +258,11 @@ impl Oracle {
                 );
                 return Err(Failure::of("durability", node, text));
             };
-            expected.write(facts);
+            expected.write(facts, &self.terms);
         }
         let hard = found.hard;
+        // What left the log is known from before.
+        found.members = expected.members;
         self.images[place(node)] = found;
         self.votes(node, hard)
     }
@@ -271,16 +298,20 @@ impl Oracle {
             return Err(Failure::of("order of marks", node, text));
         }
         self.commit_seen[place(node)] = commit;
-        let mut index = seen.next();
+        // A snapshot stands for what it covers: it is judged as a whole.
+        if let Some(snapshot) = log.snapshot().filter(|_| log.base().index > seen) {
+            self.is_sound(node, snapshot)?;
+        }
+        let mut index = seen.max(log.base().index).next();
         while index <= commit {
             let term = log.term_at(index);
             let term = term.ok_or_else(|| {
                 Failure::of("leader completeness", node, format!("{node} lost entry {index}"))
             })?;
-            self.commits(node, state.current_term(), EntryId::new(term, index))?;
+            self.commits(node, state, EntryId::new(term, index))?;
             index = index.next();
         }
-        Ok(())
+        self.is_in_force(node, state)
     }
 
     /// Election Safety and Leader Completeness.
@@ -294,17 +325,20 @@ impl Oracle {
             }
             None => self.leaders.insert(term, node),
         };
-        let voted = |voter: NodeId| self.votes.get(&(voter, term)) == Some(&node);
-        if !state.membership().has_quorum(voted) {
-            let text =
-                format!("{node} leads term {term}, and no quorum of disks holds a vote for it");
+        let membership = state.membership();
+        let voted = |voter| self.has_voted(membership, (voter, term), node);
+        if !is_quorum(membership, voted) {
+            let text = format!(
+                "{node} leads term {term}, and no quorum of the recorded disks of {membership} \
+                 holds a vote for it"
+            );
             return Err(Failure::of("election safety", node, text));
         }
         self.inherited[place(node)] = state.commit_index().max(self.commit_seen[place(node)]);
         // The last is enough: by Log Matching a log that holds it holds all before it.
         let earlier = self.canonical.iter().rev().find(|entry| entry.known_in < term);
         match earlier.map(|entry| entry.id) {
-            Some(id) if !state.log().holds(id) => {
+            Some(id) if id.index > state.log().base().index && !state.log().holds(id) => {
                 let text = format!("{node} leads term {term} without the committed entry {id}");
                 Err(Failure::of("leader completeness", node, text))
             }
@@ -313,7 +347,7 @@ impl Oracle {
     }
 
     /// Committed prefixes agree, and are durable on a quorum.
-    fn commits(&mut self, node: NodeId, known_in: Term, id: EntryId) -> Check {
+    fn commits(&mut self, node: NodeId, state: &RaftState, id: EntryId) -> Check {
         if let Some(known) = self.canonical.get(at(id.index) - 1) {
             if known.id == id {
                 return Ok(());
@@ -321,22 +355,40 @@ impl Oracle {
             let text = format!("{node} commits {id}, but {} is committed", known.id);
             return Err(Failure::of("state machine safety", node, text));
         }
-        let holds = |image: &&Image| image.log.get(at(id.index) - 1) == Some(&id.term);
-        let (holders, nodes) = (self.images.iter().filter(holds).count(), self.images.len());
-        if holders * 2 <= nodes {
-            let text = format!("{node} commits {id}, which is durable on {holders} of {nodes}");
-            return Err(Failure::of("durable quorum", node, text));
-        }
         let born = self.born.get(at(id.index)).into_iter().flatten();
         let payload = born.into_iter().find(|born| born.term == id.term);
         let payload = payload.ok_or_else(|| {
             Failure::of("state machine safety", node, format!("{node} commits {id}, never written"))
         })?;
         let payload = payload.payload.clone();
+        self.memberships.extend(image::membership(&Entry { id, payload: payload.clone() }));
+        self.is_durable(node, state, id)?;
         let origin = payload.origin().map(|origin| origin.ticket);
         let ticket = origin.or_else(|| self.local.get(&id).copied());
+        let known_in = state.current_term();
         self.canonical.push(Committed { id, known_in, payload, ticket });
+        self.terms.push(id.term);
         ticket.map_or(Ok(()), |ticket| self.executes(node, ticket, id))
+    }
+
+    /// What is committed is durable on a majority of the voters of its own membership; and, where a
+    /// leader counted, on both majorities of the one in force there.
+    ///
+    /// Of a joint membership that is left already the outgoing half is asked no more: an entry
+    /// above it may be counted by the incoming one alone.
+    fn is_durable(&self, node: NodeId, state: &RaftState, id: EntryId) -> Check {
+        let own = self.membership();
+        let held = |by| self.is_held(own, by, (id.index, id.term));
+        let present = state.membership();
+        let counted = |by| self.is_held(present, by, (id.index, id.term));
+        let counts = matches!(state.role(), Role::Leader(_));
+        if is_majority(own.voters(), held) && (!counts || is_quorum(present, counted)) {
+            return Ok(());
+        }
+        let holders: Vec<NodeId> =
+            present.members().keys().copied().filter(|by| counted(*by)).collect();
+        let text = format!("{node} commits {id} in {present}; it is durable on {holders:?}");
+        Err(Failure::of("durable quorum", node, text))
     }
 
     /// A proposal takes effect: once, and only if nobody said that it never will.
@@ -386,7 +438,8 @@ impl Oracle {
                 image.hard.term
             ));
         }
-        let is_voted = |whom| self.votes.get(&(node, term)) == Some(&whom);
+        let disk = image.incarnation;
+        let is_voted = |whom| self.votes.get(&(node, term, disk)) == Some(&whom);
         match &message.body {
             Body::RequestVote(_) if !is_voted(node) => {
                 fault(format!("{node} asks for votes in {term} before its own vote is durable"))
@@ -404,13 +457,15 @@ impl Oracle {
                 }
                 AppendResult::Conflict { .. } => Ok(()),
             },
+            Body::InstallSnapshotResponse(answer) => {
+                self.acknowledges(message, answer.match_index, leader)
+            }
             Body::PreVote(_)
             | Body::PreVoteResponse(_)
             | Body::RequestVote(_)
             | Body::RequestVoteResponse(_)
             | Body::AppendEntries(_)
             | Body::InstallSnapshot(_)
-            | Body::InstallSnapshotResponse(_)
             | Body::ReadIndex(_)
             | Body::ReadIndexResponse(_)
             | Body::Propose(_)
@@ -461,7 +516,7 @@ impl Oracle {
 
     /// A read has its index.
     pub(crate) fn may_read(&mut self, node: NodeId, ticket: Ticket, index: Index) -> Check {
-        let floor = self.asked.remove(&ticket).unwrap_or(0);
+        let floor = self.asked.remove(&ticket).unwrap_or_default();
         if at(index) >= floor {
             return Ok(());
         }
@@ -470,6 +525,43 @@ impl Oracle {
              committed"
         );
         Err(Failure::of("read index", node, text))
+    }
+
+    /// A read has an index that may be old, by no more than what is told, nor than was asked for:
+    /// whatever was committed then it sees.
+    pub(crate) fn may_read_old(
+        &mut self,
+        (node, ticket): (NodeId, Ticket),
+        (index, age): (Index, Duration),
+        since: u64,
+        age_max: Duration,
+    ) -> Check {
+        // An answer that a round confirmed meanwhile is of the moment when it was asked for.
+        if age == Duration::ZERO {
+            return self.may_read(node, ticket, index);
+        }
+        self.asked.remove(&ticket);
+        let fault = |text: String| Err(Failure::of("bounded reads", node, text));
+        if age > age_max {
+            return fault(format!("read t{ticket} on {node} is {age:?} old, at most {age_max:?}"));
+        }
+        let before = self.known_at.partition_point(|(at, _)| *at < since);
+        let floor = before.checked_sub(1).map_or(0, |at| self.known_at[at].1);
+        if at(index) >= floor {
+            return Ok(());
+        }
+        fault(format!(
+            "read t{ticket} may be answered on {node} at {index}, {age:?} old; by then {floor} was \
+             committed"
+        ))
+    }
+
+    /// The world's time, before an event.
+    pub(crate) fn passes(&mut self, now: u64) {
+        let committed = self.canonical.len();
+        if self.known_at.last().is_none_or(|(_, known)| *known < committed) {
+            self.known_at.push((now, committed));
+        }
     }
 
     // State machines.
@@ -493,6 +585,24 @@ impl Oracle {
             return Ok(());
         }
         fault(format!("{node} applies {id}, which its disk may lose"))
+    }
+
+    /// A state machine is what a snapshot up to here held.
+    pub(crate) fn restores(&mut self, node: NodeId, covered: Index) {
+        let applied = &mut self.applied[place(node)];
+        *applied = covered.max(*applied);
+    }
+
+    /// What was restored is what others have at this index.
+    pub(crate) fn restored_state(&mut self, node: NodeId, index: Index, digest: u64) -> Check {
+        self.digest(node, index, digest).map_err(|_| {
+            let known = self.digests[at(index)].unwrap_or_default();
+            let text = format!(
+                "after entry {index} the digest is {known:x}, that of a machine restored from its \
+                 snapshot on {node} {digest:x}"
+            );
+            Failure::of("snapshots", node, text)
+        })
     }
 
     /// Equal index, equal state.

@@ -6,10 +6,12 @@
 //!
 //! Read next: `script/command.rs`.
 
+mod change;
 mod cluster;
 mod command;
 pub(crate) mod notation;
 mod safety;
+mod settings;
 mod stage;
 
 use std::fmt;

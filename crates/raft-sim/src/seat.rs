@@ -4,17 +4,22 @@
 //! pumps them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
-use raft_core::{Apply, Entry, Index, Load, NodeId, Persist, RaftNode, Restored, RoleName, Ticket};
-use raft_storage::{Applier, FileStorage, StorageError, Written};
+use raft_core::{
+    Apply, Capture, Captured, Chunk, Entry, Fetch, Fetched, Incarnation, Index, Load, NodeId,
+    Persist, RaftNode, Restore, Restored, RoleName, SnapshotError, SnapshotSource, Ticket, Time,
+};
+use raft_storage::{Applier, FileStorage, Receiver, SnapshotManager, StorageError, Written};
 
 use crate::clock::NodeClock;
 use crate::disk::{Crash, SimDisk};
 use crate::oracle::WriteFacts;
-use crate::world::Event;
+use crate::world::{Ask, Event};
 
 /// A machine.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(crate) struct Seat {
     pub(crate) id: NodeId,
     pub(crate) disk: SimDisk,
@@ -38,6 +43,14 @@ pub(crate) struct Seat {
     pub(crate) excused: u64,
     /// It takes no part any more.
     pub(crate) is_out: bool,
+    /// A blank disk of it waits to be added, instead of beginning with the first members.
+    pub(crate) joins: bool,
+    /// Another disk once had its id.
+    pub(crate) was_replaced: bool,
+    /// Which disk it has, once that was read.
+    pub(crate) incarnation: Option<Incarnation>,
+    /// It was asked to hand leadership over, and has not yet.
+    pub(crate) is_transferring: bool,
     /// It has another machine's disk.
     pub(crate) is_swapped: bool,
     /// The commit index as last told.
@@ -63,6 +76,8 @@ pub(crate) enum Stage {
 pub(crate) struct Recovering {
     pub(crate) storage: FileStorage,
     pub(crate) restored: Restored,
+    pub(crate) snapshots: Arc<SnapshotManager>,
+    pub(crate) applier: Applier,
 }
 
 /// A node with what pumps it: the host's part of production, without its threads.
@@ -70,37 +85,77 @@ pub(crate) struct Process {
     pub(crate) raft: RaftNode,
     pub(crate) storage: FileStorage,
     pub(crate) applier: Applier,
+    pub(crate) snapshots: Arc<SnapshotManager>,
+    pub(crate) fetch: Option<Fetching>,
+    pub(crate) is_capturing: bool,
     pub(crate) disk_queue: VecDeque<DiskJob>,
     pub(crate) disk_work: Option<DiskWork>,
     /// Writes taken from the node and not durable yet.
     pub(crate) writes: usize,
+    /// When each of them was taken.
+    pub(crate) written_since: VecDeque<Time>,
     pub(crate) application_queue: VecDeque<ApplicationJob>,
     pub(crate) is_applying: bool,
     /// When the timer event that counts will come.
     pub(crate) timer: Option<u64>,
     pub(crate) is_pump_due: bool,
+    /// When the first thing happened to it that its lanes do not show yet.
+    pub(crate) touched_at: Time,
     /// Callers that wait.
     pub(crate) open: BTreeSet<Ticket>,
     /// Of these, the ones that gave up: they may be answered, or never.
     pub(crate) forgotten: BTreeSet<Ticket>,
     pub(crate) queries: BTreeMap<Ticket, Bytes>,
+    /// Of these, the ones that may be answered from an older state.
+    pub(crate) bounded: BTreeSet<Ticket>,
 }
 
 /// What waits for the disk.
 pub(crate) enum DiskJob {
     Write(Persist),
     Load(Load),
+    Snapshot(SnapshotJob),
+}
+
+/// What is to be done about a snapshot.
+pub(crate) enum SnapshotJob {
+    Build(Capture, Box<dyn SnapshotSource>),
+    Receive(Fetch),
+    Accept(Chunk),
+    Finish,
+    Serve(Ask),
+}
+
+/// What was done about a snapshot.
+pub(crate) enum SnapshotWork {
+    Captured(Box<Captured>),
+    Opened(Box<Result<Receiver, SnapshotError>>, Fetch),
+    Accepted(bool),
+    Fetched(Option<Box<Fetched>>),
+    Served(Result<Chunk, SnapshotError>, Ask),
+}
+
+/// A snapshot on its way to a machine.
+pub(crate) struct Fetching {
+    pub(crate) number: u64,
+    /// Chunks asked for so far.
+    pub(crate) asked: u64,
+    pub(crate) fetch: Fetch,
+    pub(crate) receiver: Receiver,
 }
 
 /// What the disk is doing; its result is known and its time has not come.
 pub(crate) enum DiskWork {
     Wrote { result: Result<Vec<Written>, StorageError>, facts: Vec<WriteFacts>, begins: bool },
     Loaded { load: Load, result: Result<Vec<Entry>, StorageError> },
+    Snapshot(SnapshotWork),
 }
 
 /// What waits for the state machine.
 pub(crate) enum ApplicationJob {
     Apply(Apply),
+    Capture(Capture),
+    Restore(Restore),
     Read { index: Index, ticket: Ticket, query: Bytes },
 }
 
@@ -120,6 +175,10 @@ impl Seat {
             halted: None,
             excused: 0,
             is_out: false,
+            joins: false,
+            was_replaced: false,
+            incarnation: None,
+            is_transferring: false,
             is_swapped: false,
             told_commit: Index::ZERO,
             led_until: None,

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use raft_core::{Limits, RaftConfig};
+use raft_core::{ClockBound, Limits, RaftConfig, SnapshotPolicy};
 use raft_storage::{Alignment, FileOptions};
 
 use crate::atlas::Class;
@@ -18,8 +18,20 @@ use crate::network::NetworkProfile;
 /// How a world is made.
 #[derive(Clone, Debug)]
 pub struct Swarm {
-    /// Voters, numbered from one.
+    /// Voters in the beginning, numbered from one.
     pub nodes: u64,
+    /// Machines: those of the first voters, and some that may be added later.
+    pub machines: u64,
+    /// Mean time between two things an operator does, in nanoseconds; zero: nobody does anything.
+    pub operator_ns: u64,
+    /// Who should lead, the most preferred first.
+    pub preferred: Vec<u64>,
+    /// How far clocks drift, in parts per million, where reads rely on leases.
+    pub lease_drift_ppm: Option<u32>,
+    /// When snapshots are taken, and what stays of the log behind them.
+    pub snapshots: SnapshotPolicy,
+    /// The oldest state that some reads of clients may have, in nanoseconds; zero: none may.
+    pub age_max_ns: u64,
     /// Clients, each with one operation at a time.
     pub clients: u64,
     /// Time between two heartbeat rounds, in nanoseconds.
@@ -63,6 +75,8 @@ pub struct Swarm {
 pub struct Fixed {
     /// So many nodes; zero: the seed decides.
     pub nodes: u64,
+    /// Nobody changes the membership or hands leadership over.
+    pub without_operator: bool,
     /// So many clients; zero: the seed decides.
     pub clients: u64,
     /// Only these faults; `None`: the seed decides among all.
@@ -78,6 +92,9 @@ impl Swarm {
     pub(crate) fn draw(choices: &Choices, fixed: &Fixed) -> Self {
         let c = choices;
         let nodes = *c.pick(Site::Swarm, &[3, 3, 3, 3, 3, 3, 5, 5, 5, 5, 5, 1, 1, 2, 4, 7]);
+        let nodes = if fixed.nodes == 0 { nodes } else { fixed.nodes };
+        let operates = c.chance(Site::Members, 600_000) && !fixed.without_operator;
+        let spare = c.choose(Site::Members, 8u64.saturating_sub(nodes).max(1));
         let clients = c.between(Site::Swarm, 1, 9);
         let heartbeat_ns = c.spread(Site::Swarm, 50 * MILLIS, 200 * MILLIS);
         let election_ns = heartbeat_ns * c.between(Site::Swarm, 4, 11);
@@ -89,7 +106,23 @@ impl Swarm {
         // with the last one, which has no witness yet.
         let alignment = if class == Class::Undamaged { alignment } else { Alignment::Page };
         Self {
-            nodes: if fixed.nodes == 0 { nodes } else { fixed.nodes },
+            nodes,
+            machines: if operates { nodes + spare } else { nodes },
+            operator_ns: if operates {
+                c.spread(Site::Members, 100 * MILLIS, 10 * SECONDS)
+            } else {
+                0
+            },
+            preferred: draw_preferred(c, nodes + spare),
+            lease_drift_ppm: c
+                .chance(Site::Members, 300_000)
+                .then(|| u32::try_from(c.spread(Site::Members, 100, 200_000)).unwrap_or(100)),
+            snapshots: draw_snapshots(c),
+            age_max_ns: if c.chance(Site::Members, 400_000) {
+                c.spread(Site::Members, MILLIS, 20 * SECONDS)
+            } else {
+                0
+            },
             clients: if fixed.clients == 0 { clients } else { fixed.clients },
             heartbeat_ns,
             election_ns,
@@ -119,10 +152,13 @@ impl Swarm {
         }
     }
 
-    /// The settings of a node.
-    pub(crate) fn config(&self, node: u64, seed: u64) -> RaftConfig {
+    /// The settings of a node that belongs to the first members, or joins later.
+    pub(crate) fn config(&self, node: u64, joins: bool, seed: u64) -> RaftConfig {
         let peers = (1..=self.nodes).filter(|id| *id != node).collect();
-        let mut config = RaftConfig::new(node, peers)
+        let config = if joins { RaftConfig::join(node) } else { RaftConfig::new(node, peers) };
+        let mut config = config
+            .with_preferred_leaders(self.preferred.clone())
+            .with_snapshots(self.snapshots)
             .with_heartbeat_interval(Duration::from_nanos(self.heartbeat_ns))
             .with_election_timeout(
                 Duration::from_nanos(self.election_ns),
@@ -135,6 +171,9 @@ impl Swarm {
         }
         if !self.forwarding {
             config = config.without_forwarding();
+        }
+        if let Some(drift) = self.lease_drift_ppm {
+            config = config.with_lease_reads(ClockBound::drift_ppm(drift));
         }
         config
     }
@@ -150,6 +189,12 @@ impl Swarm {
         let faults: Vec<&str> = self.faults.iter().map(|fault| fault.name()).collect();
         let rows = [
             ("nodes", self.nodes.to_string()),
+            ("machines", self.machines.to_string()),
+            ("an operator acts every", millis(self.operator_ns)),
+            ("preferred leaders", format!("{:?}", self.preferred)),
+            ("reads under leases, drift in ppm", format!("{:?}", self.lease_drift_ppm)),
+            ("snapshots", format!("{:?}", self.snapshots)),
+            ("reads as old as", millis(self.age_max_ns)),
             ("clients", self.clients.to_string()),
             ("heartbeat interval", millis(self.heartbeat_ns)),
             (
@@ -174,6 +219,37 @@ impl Swarm {
         ];
         rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
+}
+
+/// Some worlds have nodes that should lead; they may be machines that never become voters.
+fn draw_preferred(c: &Choices, machines: u64) -> Vec<u64> {
+    if !c.chance(Site::Members, 200_000) {
+        return Vec::new();
+    }
+    let first = 1 + c.choose(Site::Members, machines);
+    let second = 1 + c.choose(Site::Members, machines);
+    if first == second { vec![first] } else { vec![first, second] }
+}
+
+/// In most worlds logs become shorter, in many down to nothing.
+fn draw_snapshots(c: &Choices) -> SnapshotPolicy {
+    let mut policy = SnapshotPolicy::default();
+    if !c.chance(Site::Snapshot, 600_000) {
+        return policy;
+    }
+    policy.entries =
+        if c.chance(Site::Snapshot, 800_000) { c.spread(Site::Snapshot, 1, 200) } else { 0 };
+    if policy.entries == 0 || c.chance(Site::Snapshot, 200_000) {
+        policy.bytes = c.spread(Site::Snapshot, 100, 16 << 10);
+    }
+    policy.keep_entries = c.choose(Site::Snapshot, 2) * c.spread(Site::Snapshot, 1, 100);
+    if c.chance(Site::Snapshot, 300_000) {
+        policy.keep_bytes = c.spread(Site::Snapshot, 1, 4 << 10);
+    }
+    if c.chance(Site::Snapshot, 300_000) {
+        policy.pinned_bytes_max = c.spread(Site::Snapshot, 1, 16 << 10);
+    }
+    policy
 }
 
 fn draw_limits(c: &Choices) -> Limits {

@@ -12,16 +12,18 @@
 mod clients;
 mod lanes;
 mod liveness;
+mod operator;
 mod process;
+mod snapshots;
 mod verdict;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::{Message, NodeId, Role, RoleName, Ticket};
+use raft_core::{Body, Chunk, Member, Membership, Message, NodeId, Role, RoleName, Ticket};
 
-use crate::atlas::Atlas;
+use crate::atlas::{Atlas, Disk};
 use crate::choice::{Choices, Site, mix};
 use crate::coverage::{Coverage, Fault, Phase, Phases};
 use crate::disk::SimDisk;
@@ -29,6 +31,7 @@ use crate::history::History;
 use crate::machine::{Complaints, Machines};
 use crate::nemesis::{Nemesis, Remedy};
 use crate::network::{self, Network, Packet, place};
+use crate::oracle::members::recorded;
 use crate::oracle::{Check, Etiquette, Failure, Oracle};
 use crate::queue::Queue;
 use crate::script::notation;
@@ -37,8 +40,10 @@ use crate::swarm::{Fixed, Swarm};
 use crate::trace::{ProcessState, Trace, TraceEvent, What};
 use crate::workload::Workload;
 
-use self::clients::{Client, Probe};
+use self::clients::{Client, OldRead, Probe};
 use self::liveness::Liveness;
+use self::operator::Wish;
+pub(crate) use self::snapshots::Ask;
 pub(crate) use self::verdict::{Judge, Search};
 
 /// What a world is made of, besides its choices.
@@ -69,7 +74,11 @@ pub(crate) enum Event {
     Ask { client: usize, ticket: Ticket, seat: usize },
     GiveUp { client: usize, operation: usize },
     SendKept { to: Option<NodeId> },
+    ChunkAsked(Ask),
+    ChunkHere { ask: Ask, chunk: Option<Chunk> },
+    ChunkLate { seat: usize, life: u64, fetch: u64, asked: u64 },
     Strike,
+    Operate,
     Mend(Remedy),
     Checkup,
 }
@@ -96,6 +105,10 @@ pub(crate) struct World {
     pub(crate) attempts: BTreeMap<Ticket, usize>,
     pub(crate) tickets: u64,
     pub(crate) operations: u64,
+    /// What the operator waits for.
+    pub(crate) wishes: Vec<Wish>,
+    /// Reads that may be answered from an older state, as they were answered.
+    pub(crate) old_reads: Vec<OldRead>,
     pub(crate) probe: Option<Probe>,
     pub(crate) liveness: Option<Liveness>,
     pub(crate) trace: Option<Trace>,
@@ -125,22 +138,26 @@ const LENGTH_MAX: u64 = 60;
 impl World {
     pub(crate) fn new(choices: Choices, ingredients: Ingredients) -> Self {
         let swarm = Swarm::draw(&choices, &ingredients.fixed);
-        let nodes = usize::try_from(swarm.nodes).expect("a world has few nodes");
-        let seats = (1..=swarm.nodes).filter_map(NodeId::new);
-        let seats = seats.map(|id| Seat::new(id, SimDisk::new(swarm.disk, choices.clone())));
+        let nodes = usize::try_from(swarm.machines).expect("a world has few nodes");
+        let seats = (1..=swarm.machines).filter_map(NodeId::new).map(|id| {
+            let joins = id.get() > swarm.nodes;
+            Seat { joins, ..Seat::new(id, SimDisk::new(swarm.disk, choices.clone())) }
+        });
+        let first = (1..=swarm.nodes).filter_map(NodeId::new).map(|id| (id, Member::default()));
+        let first = Membership::bootstrap(first.collect());
         let mut world = Self {
             now: 0,
             step: 0,
             queue: Queue::new(),
             seats: seats.collect(),
             network: Network::new(nodes, swarm.network),
-            oracle: Oracle::new(nodes),
+            oracle: Oracle::new(nodes, first),
             etiquette: Etiquette::new(
                 nodes,
                 Duration::from_nanos(swarm.election_ns),
                 swarm.pre_vote,
             ),
-            atlas: Atlas::new(swarm.class, nodes),
+            atlas: Atlas::new(swarm.class),
             nemesis: Nemesis::default(),
             coverage: Coverage::default(),
             complaints: Complaints::default(),
@@ -149,6 +166,8 @@ impl World {
             attempts: BTreeMap::new(),
             tickets: 0,
             operations: 0,
+            wishes: Vec::new(),
+            old_reads: Vec::new(),
             probe: None,
             liveness: None,
             trace: None,
@@ -162,8 +181,12 @@ impl World {
             // Some are late, so that their first start meets faults, too.
             let is_late = world.choices.chance(Site::Nemesis, 300_000);
             let at = if is_late { world.some_time(world.swarm.fault_ns) } else { 0 };
-            world.push(at, Event::Start { seat, life: 0 });
+            // The others wait for their operator.
+            if !world.seats[seat].joins {
+                world.push(at, Event::Start { seat, life: 0 });
+            }
         }
+        world.open_operator();
         world.open_clients();
         world.arm_damage();
         if !world.swarm.faults.is_empty() {
@@ -211,6 +234,7 @@ impl World {
             let text = format!("{} events to come after {}", self.queue.len(), self.step);
             return Err(Failure::new("progress", text));
         }
+        self.oracle.passes(self.now);
         self.feed(self.now);
         if self.liveness.is_none() && self.step >= self.ingredients.events {
             self.begin_liveness();
@@ -258,7 +282,16 @@ impl World {
                 }
                 Ok(())
             }
+            Event::ChunkAsked(ask) => {
+                self.chunk_asked(ask);
+                Ok(())
+            }
+            Event::ChunkHere { ask, chunk } => self.chunk_here(&ask, chunk),
+            Event::ChunkLate { seat, life, fetch, asked } => {
+                self.chunk_late(seat, life, fetch, asked)
+            }
             Event::Strike => self.strike(),
+            Event::Operate => self.operate(),
             Event::Mend(remedy) => {
                 self.mend(remedy);
                 Ok(())
@@ -303,6 +336,7 @@ impl World {
     /// Sends what a node says, after the oracle heard it. `false` if its power failed meanwhile.
     pub(crate) fn send(&mut self, seat: usize, messages: Vec<Message>) -> Result<bool, Failure> {
         for message in messages {
+            self.seats[seat].is_transferring |= matches!(message.body, Body::TimeoutNow);
             let leader = self.seats[place(message.to)].process().map(|other| other.raft.state());
             self.oracle.leaves(&message, leader)?;
             self.etiquette.leaves(&message)?;
@@ -395,7 +429,15 @@ impl World {
         let before = self.etiquette.before(node, raft.state(), now);
         raft.handle_message(now, message.clone());
         let is_durable = self.oracle.knows_hard_state(node, raft.state());
-        self.etiquette.after(message, before, (raft.state(), is_durable), now)?;
+        let recorded = recorded(raft.state().membership(), message.from.node);
+        let is_other = recorded.is_some_and(|recorded| recorded != message.from.incarnation);
+        let is_word = matches!(message.body, Body::AppendEntries(_) | Body::InstallSnapshot(_));
+        // What another disk asks may be refused, and nothing is owed to it.
+        if !is_other || is_word {
+            self.etiquette.after(message, before, (raft.state(), is_durable), now)?;
+        } else if matches!(message.body, Body::RequestVote(_)) {
+            self.etiquette.waits(node, now);
+        }
         self.etiquette.is_due(node, before, raft, now)?;
         let life = self.seats[seat].life;
         self.touched(seat)?;
@@ -403,6 +445,15 @@ impl World {
             self.etiquette.has_answered(node)?;
         }
         Ok(())
+    }
+
+    /// The disks of all machines, for the atlas.
+    pub(crate) fn all_disks(&self) -> Vec<Disk<'_>> {
+        let disk = |seat: &Seat| {
+            let image = &self.oracle.images[place(seat.id)];
+            Disk { node: seat.id, incarnation: image.incarnation, log: &image.log }
+        };
+        self.seats.iter().map(disk).collect()
     }
 
     // For people.
@@ -457,7 +508,12 @@ impl World {
             truncates = facts.iter().any(|facts| facts.truncates(len));
             begins = *new;
         }
+        let is_transferring = seat.is_transferring && matches!(state.role(), Role::Leader(_));
         none.with(role)
+            .with_if(state.membership().is_joint(), Phase::Joint)
+            .with_if(is_transferring, Phase::Transferring)
+            .with_if(process.is_capturing, Phase::Capturing)
+            .with_if(process.fetch.is_some(), Phase::Installing)
             .with_if(led, Phase::SteppingDown)
             .with_if(truncates, Phase::Truncating)
             .with_if(begins, Phase::SegmentRoll)
@@ -469,7 +525,10 @@ impl Event {
     fn seat(&self) -> Option<usize> {
         match self {
             Self::Arrive(packet) => Some(place(packet.to)),
+            Self::ChunkAsked(ask) => Some(place(ask.at)),
+            Self::ChunkHere { ask, .. } => Some(ask.by),
             Self::Timer { seat, .. }
+            | Self::ChunkLate { seat, .. }
             | Self::Pump { seat, .. }
             | Self::DiskDone { seat, .. }
             | Self::Applied { seat, .. }
@@ -483,6 +542,7 @@ impl Event {
             | Self::GiveUp { .. }
             | Self::SendKept { .. }
             | Self::Strike
+            | Self::Operate
             | Self::Mend(_)
             | Self::Checkup => None,
         }

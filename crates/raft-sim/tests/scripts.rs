@@ -1,6 +1,7 @@
 //! Every script tells the story it recorded; and the runner notices if one does not.
 //!
-//! `UPDATE_SCRIPTS=1 cargo test -p raft-sim` records all outcomes anew.
+//! `UPDATE_SCRIPTS=1 cargo test -p raft-sim` records all outcomes anew. `RAFT_MUTANT=R1` in a build
+//! with `--cfg raft_mutants` puts a known bug back, and names the scripts that notice.
 
 use std::env;
 use std::fs;
@@ -26,12 +27,22 @@ fn scripts() -> Vec<PathBuf> {
     found
 }
 
+/// Switches on the known bug that the environment names, in builds that can have one.
+fn select_mutant() {
+    #[cfg(raft_mutants)]
+    {
+        let id = env::var("RAFT_MUTANT").ok();
+        assert!(raft_core::mutants::select(id.as_deref()), "RAFT_MUTANT names no mutant");
+    }
+}
+
 /// Each script is played; what happens is what was recorded, and no step breaks a safety property.
 #[test]
 fn every_script_tells_the_story_it_recorded() {
+    select_mutant();
     let update = env::var_os("UPDATE_SCRIPTS").is_some();
     let scripts = scripts();
-    assert!(scripts.len() >= 30, "only {} scripts are found", scripts.len());
+    assert!(scripts.len() >= 150, "only {} scripts are found", scripts.len());
     let told = |path: &PathBuf| {
         if update {
             Script::read(path)?.update()?;

@@ -145,7 +145,10 @@ impl Image {
     pub(super) fn pending_where(&self, is_meant: impl Fn(&Path) -> bool) -> usize {
         let files = self.names.iter().filter(|(path, _)| is_meant(path));
         let blocks: usize = files.map(|(_, file)| self.files[*file].pending.len()).sum();
-        let names = self.pending_names.iter().filter(|change| is_meant(change.path()));
+        // That a name is gone need not be durable: what comes back is known to be dead.
+        let stays = |change: &&NameChange| !matches!(change, NameChange::Taken(_));
+        let names = self.pending_names.iter().filter(stays);
+        let names = names.filter(|change| is_meant(change.path()));
         blocks + names.count()
     }
 

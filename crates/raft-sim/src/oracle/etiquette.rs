@@ -12,9 +12,11 @@
 use std::collections::BTreeSet;
 
 use raft_core::{
-    Body, Epoch, Message, NodeId, ProgressStatus, RaftNode, RaftState, Role, RoleName, Term, Time,
+    Body, EntryId, Epoch, Message, NodeId, ProgressStatus, RaftNode, RaftState, Role, RoleName,
+    Term, Time,
 };
 
+use super::members::{is_quorum, recorded};
 use super::{Check, Failure};
 use crate::network::place;
 
@@ -37,9 +39,11 @@ struct Manners {
     won: Option<Term>,
     /// The followers in its eyes, while it leads this term.
     progress: Vec<(NodeId, ProgressStatus)>,
-    led: Term,
+    led: (Term, EntryId),
     /// When it last had a reason to begin its election timeout anew.
     began: Time,
+    /// It led or campaigned when it was seen last.
+    is_active: bool,
     /// A pre-candidate of an earlier term that it has to answer at once.
     owes: Option<(NodeId, Epoch)>,
 }
@@ -93,6 +97,21 @@ impl Etiquette {
             manners.began
         );
         Err(Failure::of("impatience (§5.2)", node, text))
+    }
+
+    /// Who led, or campaigned, and does so no more waits anew, whatever ended it.
+    pub(crate) fn sees(&mut self, node: NodeId, state: &RaftState, now: Time) {
+        let manners = &mut self.nodes[place(node)];
+        let follows = matches!(state.role(), Role::Follower(_));
+        if follows && manners.is_active {
+            manners.began = now;
+        }
+        manners.is_active = !follows;
+    }
+
+    /// A node that may not campaign has to wait for another timeout.
+    pub(crate) fn waits(&mut self, node: NodeId, now: Time) {
+        self.nodes[place(node)].began = now;
     }
 
     /// Everything a node had to say at once was said.
@@ -192,7 +211,9 @@ impl Etiquette {
             return Ok(());
         }
         let (last, votes) = (state.log().last(), state.voted_for() == Some(from));
-        if votes == (ask.last >= last) {
+        // A disk that waits to be added knows of no group.
+        let is_blank = state.membership().is_empty() && last == EntryId::ZERO;
+        if votes == (ask.last >= last && !is_blank) {
             return Ok(());
         }
         let does = if votes { "gives" } else { "refuses" };
@@ -205,15 +226,15 @@ impl Etiquette {
     }
 
     fn note(&mut self, message: &Message, state: &RaftState, now: Time) {
-        let nodes = self.nodes.len();
         let manners = &mut self.nodes[place(message.to)];
         let (from, term) = (message.from.node, message.term);
         let is_present = term == state.current_term();
-        let may_calm = matches!(message.body, Body::AppendEntries(_) | Body::RequestVote(_));
+        let is_word = matches!(message.body, Body::AppendEntries(_) | Body::InstallSnapshot(_));
+        let may_calm = is_word || matches!(message.body, Body::RequestVote(_));
         if is_present && may_calm {
             manners.began = now;
         }
-        if is_present && matches!(message.body, Body::AppendEntries(_)) {
+        if is_present && is_word {
             if state.leader() == Some(from) {
                 (manners.heard, manners.calmed) = (Some(now), Some(now));
             }
@@ -224,7 +245,7 @@ impl Etiquette {
             && manners.pre_vote == Some((term, message.epoch))
         {
             manners.promised.insert(from);
-            if manners.promised.len() * 2 > nodes {
+            if is_quorum(state.membership(), |node| manners.promised.contains(&node)) {
                 manners.won = manners.won.max(Some(term));
             }
         }
@@ -236,11 +257,17 @@ impl Etiquette {
         let manners = &mut self.nodes[place(node)];
         let progress = leader.progress();
         let known = std::mem::replace(&mut manners.progress, progress);
-        let led = std::mem::replace(&mut manners.led, state.current_term());
-        if led != state.current_term() {
+        let present = (state.current_term(), state.membership().id());
+        let led = std::mem::replace(&mut manners.led, present);
+        // Who was added again, or readmitted, begins a conversation anew.
+        if led != present {
             return Ok(());
         }
-        for ((peer, before), (_, now)) in known.iter().zip(&manners.progress) {
+        let is_recorded = |peer| recorded(state.membership(), peer).is_some();
+        for (peer, before) in known.iter().filter(|(peer, _)| is_recorded(*peer)) {
+            let Some((_, now)) = manners.progress.iter().find(|(other, _)| other == peer) else {
+                continue;
+            };
             if now.match_index < before.match_index {
                 let text = format!(
                     "{node} takes the match index of {peer} back from {} to {}",

@@ -1,8 +1,8 @@
 //! Each oracle must be able to fail: here are the lies it has to notice.
 
 use raft_core::{
-    AppendEntries, AppendEntriesResponse, Epoch, HardState, Incarnation, LogSlice, Peer, Persist,
-    RaftConfig, RaftNode, RequestVote, RequestVoteResponse, Round, Time,
+    AppendEntries, AppendEntriesResponse, Epoch, LogSlice, Member, Peer, Persist, RaftConfig,
+    RaftNode, RequestVote, RequestVoteResponse, Round, Time,
 };
 use raft_storage::{MemoryStorage, Storage, write};
 
@@ -10,6 +10,13 @@ use super::*;
 
 fn node(id: u64) -> NodeId {
     NodeId::new(id).expect("ids begin at one")
+}
+
+/// An oracle over a group of so many voters.
+fn oracle(nodes: u64) -> Oracle {
+    let members = (1..=nodes).map(|id| (node(id), Member::default())).collect();
+    let count = usize::try_from(nodes).expect("a small number");
+    Oracle::new(count, Membership::bootstrap(members))
 }
 
 fn entry(index: u64, term: u64, command: &'static str) -> Entry {
@@ -45,7 +52,7 @@ fn complains(check: Check, oracle: &str) {
 /// A node that votes twice in a term, even with a restart between, or whose term falls.
 #[test]
 fn a_second_vote_and_a_falling_term_are_noticed() {
-    let mut oracle = Oracle::new(3);
+    let mut oracle = oracle(3);
     oracle.wrote(node(1), &facts(4, Some(2), vec![])).expect("a first vote");
     complains(oracle.wrote(node(1), &facts(4, Some(3), vec![])), "election safety");
     complains(oracle.wrote(node(1), &facts(3, None, vec![])), "promises");
@@ -55,7 +62,7 @@ fn a_second_vote_and_a_falling_term_are_noticed() {
 #[test]
 fn a_disk_that_lost_what_it_acknowledged_is_noticed() {
     let log = vec![entry(1, 1, "a"), entry(2, 1, "b")];
-    let mut oracle = Oracle::new(1);
+    let mut oracle = oracle(1);
     oracle.wrote(node(1), &facts(1, None, log.clone())).expect("a write");
     complains(oracle.recovered(node(1), &restored(&log[..1]), &[]), "durability");
     let under_way = [facts(1, None, vec![entry(3, 1, "c"), entry(4, 1, "d")])];
@@ -68,7 +75,7 @@ fn a_disk_that_lost_what_it_acknowledged_is_noticed() {
 /// A vote, a request for votes or an acknowledgement that leaves before the disk holds it.
 #[test]
 fn promises_that_leave_early_are_noticed() {
-    let mut oracle = Oracle::new(3);
+    let mut oracle = oracle(3);
     oracle.wrote(node(2), &facts(4, None, vec![entry(1, 4, "a")])).expect("a write");
     let vote = |granted| Body::RequestVoteResponse(RequestVoteResponse { granted });
     complains(oracle.leaves(&message(2, 1, 5, vote(false)), None), "promises");
@@ -87,17 +94,22 @@ fn promises_that_leave_early_are_noticed() {
 /// A node that appends in a term it was not seen to lead.
 #[test]
 fn a_leader_nobody_elected_is_noticed() {
-    let mut oracle = Oracle::new(3);
+    let mut oracle = oracle(3);
     oracle.wrote(node(1), &facts(4, Some(1), vec![])).expect("a write");
     let slice = LogSlice::empty(EntryId::ZERO);
-    let body = AppendEntries { slice, leader_commit: Index::ZERO, round: Round::ZERO };
+    let body = AppendEntries {
+        slice,
+        leader_commit: Index::ZERO,
+        round: Round::ZERO,
+        broadcast_time: Duration::ZERO,
+    };
     complains(oracle.leaves(&message(1, 2, 4, Body::AppendEntries(body)), None), "election safety");
 }
 
 /// One id for two payloads, or after two different entries; bytes a disk made up.
 #[test]
 fn an_entry_with_two_meanings_is_noticed() {
-    let mut oracle = Oracle::new(2);
+    let mut oracle = oracle(2);
     let (one, other) = (entry(2, 1, "a"), entry(2, 1, "b"));
     let prev = EntryId::new(Term::new(1), Index::new(1));
     oracle.entry(node(1), prev, &one).expect("a first meaning");
@@ -109,7 +121,7 @@ fn an_entry_with_two_meanings_is_noticed() {
 /// Two states at one index.
 #[test]
 fn different_states_at_one_index_are_noticed() {
-    let mut oracle = Oracle::new(2);
+    let mut oracle = oracle(2);
     oracle.digest(node(1), Index::new(7), 1).expect("a first state");
     complains(oracle.digest(node(2), Index::new(7), 2), "equal states");
 }
@@ -133,7 +145,7 @@ fn commit_alone(writes: Writes) -> Check {
     let now = Time::from_nanos(1 << 40);
     let raft = RaftNode::new(config, peer.incarnation, restored, Time::ZERO);
     let mut raft = raft.expect("a good configuration");
-    let mut oracle = Oracle::new(1);
+    let mut oracle = oracle(1);
     raft.handle_timeout(now);
     while let Some(persist) = raft.take_persist() {
         for entry in persist.entries() {
@@ -166,7 +178,7 @@ fn leaders_commits_and_applies_without_ground_are_noticed() {
 /// "Not applied", said of a proposal that became an entry; a read index from before the read.
 #[test]
 fn wrong_claims_are_noticed() {
-    let mut oracle = Oracle::new(1);
+    let mut oracle = oracle(1);
     let ticket = Ticket::new(9);
     oracle.appended(EntryId::new(Term::new(1), Index::new(3)), ticket);
     complains(oracle.denied(node(1), ticket), "outcomes");

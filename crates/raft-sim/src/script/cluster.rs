@@ -4,30 +4,24 @@
 //!   write to be finished, a message to arrive. Committed entries are applied at once.
 //! * Everything that happens becomes a line of the story.
 //!
-//! Read next: `safety.rs`.
+//! Read next: `cluster/lanes.rs`, then `safety.rs`.
+
+mod lanes;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
 
 use raft_core::{
-    Apply, Base, Body, ClusterId, Epoch, GroupId, HardState, Identity, Incarnation, Limits, Member,
-    Membership, Message, NodeId, Notice, Payload, Peer, Persist, Proposed, RaftConfig, RaftNode,
-    Restored, Ticket, Time,
+    ApplyJob, Base, Body, Capture, ClusterId, Consistency, EntryId, Epoch, Fetch, GroupId,
+    HardState, Identity, Incarnation, Member, Membership, Message, NodeId, Payload, Peer, Persist,
+    Proposed, RaftNode, SnapshotId, SnapshotMeta, Ticket, Time,
 };
-use raft_storage::{MemoryStorage, Storage, write};
+use raft_storage::{MemoryStorage, Storage};
 
-use super::command::Link;
+use super::change::Asked;
+use super::command::{Lane, Link};
 use super::notation;
 use super::safety::Safety;
-
-/// How every node of the script is configured.
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) nodes: u64,
-    pub(super) pre_vote: bool,
-    pub(super) forwarding: bool,
-    pub(super) limits: Limits,
-}
+use super::settings::Settings;
 
 /// All that exists.
 #[derive(Debug)]
@@ -46,13 +40,27 @@ pub(super) struct Cluster {
     pub(super) story: Vec<String>,
 }
 
+/// What a state machine of a script is: the entries inside it.
+pub(super) type State = Vec<EntryId>;
+
 /// A node with its disk.
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) raft: Option<RaftNode>,
     pub(super) storage: MemoryStorage,
     pub(super) writing: VecDeque<Persist>,
-    pub(super) is_disk_held: bool,
+    applying: VecDeque<ApplyJob>,
+    /// A snapshot that is being written, with the state as it was frozen.
+    capturing: Option<(Capture, State)>,
+    pub(super) fetching: Option<Fetch>,
+    pub(super) held: BTreeSet<Lane>,
+    /// The published snapshots.
+    snapshots: BTreeMap<SnapshotId, (SnapshotMeta, State)>,
+    /// The state machine: what was applied, in order.
+    machine: State,
+    incarnation: Incarnation,
+    /// It waits to be added instead of beginning as a member.
+    joins: bool,
     processes: u64,
     /// Node, term and role as last told.
     told: String,
@@ -75,17 +83,26 @@ impl Cluster {
             story: Vec::new(),
             settings,
         };
-        for node in (1..=cluster.settings.nodes).filter_map(NodeId::new) {
+        let (nodes, joining) = (cluster.settings.nodes, cluster.settings.joining);
+        for node in (1..=nodes + joining).filter_map(NodeId::new) {
+            let incarnation = Incarnation::new(node.get().into());
             let seat = Seat {
                 raft: None,
-                storage: blank(node)?,
+                storage: blank(Peer { node, incarnation })?,
                 writing: VecDeque::new(),
-                is_disk_held: false,
+                applying: VecDeque::new(),
+                capturing: None,
+                fetching: None,
+                held: BTreeSet::new(),
+                snapshots: BTreeMap::new(),
+                machine: State::new(),
+                incarnation,
+                joins: node.get() > nodes,
                 processes: 0,
                 told: String::new(),
             };
             cluster.seats.insert(node, seat);
-            cluster.safety.has_disk(node, Vec::new());
+            cluster.safety.has_disk(node, incarnation, Vec::new());
             cluster.start(node)?;
             // The members of the group are on the disk before the story begins.
             cluster.persist(node)?;
@@ -111,32 +128,27 @@ impl Cluster {
 
     /// Starts a node from its disk.
     pub(super) fn start(&mut self, node: NodeId) -> Result<(), String> {
-        let Settings { nodes, pre_vote, forwarding, limits } = self.settings.clone();
-        let now = self.now;
+        let (now, settings) = (self.now, self.settings.clone());
         let seat = self.seat(node)?;
         if seat.raft.is_some() {
             return Err(format!("{node} runs"));
         }
         seat.processes += 1;
         // Every process draws other numbers, and every run the same.
-        let seed = node.get() * 1_000 + seat.processes;
-        let peers = (1..=nodes).filter(|id| *id != node.get()).collect();
-        let mut config = RaftConfig::new(node.get(), peers)
-            .with_heartbeat_interval(Duration::from_millis(50))
-            .with_election_timeout(Duration::from_millis(150), Duration::from_millis(300))
-            .with_seed(seed)
-            .with_limits(limits);
-        if !pre_vote {
-            config = config.without_pre_vote_returning_nodes_disturb();
-        }
-        if !forwarding {
-            config = config.without_forwarding();
-        }
+        let config = settings.config(node, seat.joins, node.get() * 1_000 + seat.processes);
         let restored = seat.storage.restore(GROUP).map_err(|error| error.to_string())?;
-        let raft = RaftNode::new(config, peer(node).incarnation, restored, now);
+        let covered = restored.snapshot.as_ref().map(|snapshot| snapshot.id);
+        let raft = RaftNode::new(config, seat.incarnation, restored, now);
         let raft = raft.map_err(|error| error.to_string())?;
         seat.told = name(&raft);
         seat.raft = Some(raft);
+        // The state machine begins with the newest snapshot, before anything is applied.
+        seat.machine = match covered {
+            None => State::new(),
+            Some(id) => seat.snapshots.get(&id).ok_or("the snapshot of the log is gone")?.1.clone(),
+        };
+        let machine = seat.machine.clone();
+        self.safety.restored(node, &machine)?;
         self.touch(node)
     }
 
@@ -145,35 +157,64 @@ impl Cluster {
         &mut self,
         node: NodeId,
         hard: HardState,
-        log: Vec<raft_core::EntryId>,
+        log: Vec<EntryId>,
     ) -> Result<(), String> {
-        let members: BTreeMap<NodeId, Member> =
-            self.seats.keys().map(|node| (*node, Member::default())).collect();
-        let created = Base::Created(Membership::bootstrap(members));
+        let created = Base::Created(self.first_members());
         let entries: Vec<_> = log.iter().copied().map(notation::entry).collect();
-        let mut storage = blank(node)?;
-        let mut prev = raft_core::EntryId::ZERO;
+        let peer = self.peer(node)?;
+        let mut storage = blank(peer)?;
+        let mut prev = EntryId::ZERO;
         for entry in &entries {
             self.safety.entry(prev, entry)?;
             prev = entry.id;
         }
         let persist = Persist::unnumbered(hard, Some(created), entries);
         storage.persist(&[(GROUP, persist)]).map_err(|error| error.to_string())?;
-        self.safety.has_disk(node, log);
-        self.safety.ended(node);
-        let seat = self.seat(node)?;
-        (seat.storage, seat.raft) = (storage, None);
-        seat.writing.clear();
+        self.safety.has_disk(node, peer.incarnation, log);
+        self.end(node)?;
+        self.seat(node)?.storage = storage;
         self.start(node)
+    }
+
+    /// The disk is lost with everything else; the node starts with a new one.
+    pub(super) fn wipe(&mut self, node: NodeId, joins: bool) -> Result<(), String> {
+        self.end(node)?;
+        let seat = self.seat(node)?;
+        seat.incarnation = Incarnation::new(seat.incarnation.get() + 16);
+        seat.joins = joins;
+        seat.snapshots.clear();
+        let peer = self.peer(node)?;
+        self.seat(node)?.storage = blank(peer)?;
+        self.safety.has_disk(node, peer.incarnation, Vec::new());
+        self.start(node)
+    }
+
+    /// The members that the nodes are configured to begin with.
+    pub(super) fn first_members(&self) -> Membership {
+        let nodes = (1..=self.settings.nodes).filter_map(NodeId::new);
+        Membership::bootstrap(nodes.map(|node| (node, Member::default())).collect())
+    }
+
+    fn peer(&self, node: NodeId) -> Result<Peer, String> {
+        let seat = self.seats.get(&node).ok_or_else(|| format!("there is no {node}"))?;
+        Ok(Peer { node, incarnation: seat.incarnation })
+    }
+
+    /// The process of a node is no more; tells how many writes it did not finish.
+    fn end(&mut self, node: NodeId) -> Result<usize, String> {
+        let seat = self.seat(node)?;
+        seat.raft = None;
+        let lost = seat.writing.drain(..).filter(|persist| !persist.is_empty()).count();
+        seat.applying.clear();
+        (seat.capturing, seat.fetching) = (None, None);
+        self.safety.ended(node);
+        Ok(lost)
     }
 
     /// Memory and unfinished writes are gone.
     pub(super) fn crash(&mut self, node: NodeId) -> Result<(), String> {
         self.running(node)?;
-        let seat = self.seat(node)?;
-        seat.raft = None;
-        let lost = seat.writing.drain(..).filter(|persist| !persist.is_empty()).count();
-        self.safety.ended(node);
+        let lost = self.end(node)?;
         let writes = match lost {
             0 => String::new(),
             1 => ", and with it an unfinished write".into(),
@@ -216,12 +257,12 @@ impl Cluster {
         self.touch(node)
     }
 
-    pub(super) fn read(&mut self, node: NodeId) -> Result<(), String> {
+    pub(super) fn read(&mut self, node: NodeId, consistency: Consistency) -> Result<(), String> {
         let now = self.now;
         self.running(node)?;
         let ticket = self.ticket(node);
         let raft = self.running(node)?;
-        let asked = raft.read(now, ticket);
+        let asked = raft.read(now, consistency, ticket);
         let me = short(raft);
         match asked {
             Ok(()) => self.tell(format!("{me} reads for t{ticket}")),
@@ -229,6 +270,52 @@ impl Cluster {
                 self.safety.answered(node, ticket)?;
                 self.tell(format!("{me} refuses t{ticket}, a read: {error}"));
             }
+        }
+        self.touch(node)
+    }
+
+    pub(super) fn change(&mut self, node: NodeId, asked: &Asked) -> Result<(), String> {
+        let now = self.now;
+        let disk = |node| {
+            let seat = self.seats.get(&node);
+            seat.map_or_else(Incarnation::default, |seat| seat.incarnation)
+        };
+        let request = asked.request(disk);
+        self.running(node)?;
+        let ticket = self.ticket(node);
+        let raft = self.running(node)?;
+        let appended = raft.change_membership(now, &request, ticket);
+        let me = short(raft);
+        match appended {
+            Ok(id) => self.tell(format!("{me} appends {id}, a membership, for t{ticket}")),
+            Err(error) => {
+                self.safety.answered(node, ticket)?;
+                self.tell(format!("{me} refuses t{ticket}, a change: {error}"));
+            }
+        }
+        self.touch(node)
+    }
+
+    pub(super) fn transfer(&mut self, node: NodeId, to: Option<NodeId>) -> Result<(), String> {
+        let now = self.now;
+        let raft = self.running(node)?;
+        let begun = raft.transfer_leadership(now, to);
+        let me = short(raft);
+        match begun {
+            Ok(to) => self.tell(format!("{me} hands over to {to}")),
+            Err(error) => self.tell(format!("{me} does not hand over: {error}")),
+        }
+        self.touch(node)
+    }
+
+    pub(super) fn snapshot(&mut self, node: NodeId) -> Result<(), String> {
+        let now = self.now;
+        let raft = self.running(node)?;
+        if !raft.capture(now) {
+            let me = short(raft);
+            self.tell(format!(
+                "{me} takes no snapshot: there is nothing new, or one is being taken"
+            ));
         }
         self.touch(node)
     }
@@ -258,7 +345,7 @@ impl Cluster {
     pub(super) fn deliver(&mut self, at: usize) -> Result<(), String> {
         let message = self.wire.remove(at);
         let link = (message.from.node, message.to);
-        let is_down = self.seat(message.to)?.raft.is_none();
+        let is_down = self.seats.get(&message.to).is_none_or(|seat| seat.raft.is_none());
         if self.cut.contains(&link) {
             self.lose(&message, "the link is cut");
         } else if is_down {
@@ -296,15 +383,12 @@ impl Cluster {
         (from, to): Link,
         term: raft_core::Term,
         body: Body,
-    ) -> Message {
+    ) -> Result<Message, String> {
         let name = body.name();
-        let (link, name) = match name.strip_suffix("Response") {
-            Some(request) => ((to, from), request),
-            None => ((from, to), name),
-        };
-        let known = self.conversations.iter().find(|((on, what), _)| *on == link && *what == name);
-        let epoch = known.map_or(Epoch::new(1), |(_, epoch)| *epoch);
-        Message { from: peer(from), to, term, epoch, body }
+        let link = if name.ends_with("Response") { (to, from) } else { (from, to) };
+        let known = self.conversations.get(&(link, conversation(name)));
+        let epoch = known.copied().unwrap_or(Epoch::new(1));
+        Ok(Message { from: self.peer(from)?, to, term, epoch, body })
     }
 
     fn send(&mut self, messages: Vec<Message>) -> Result<(), String> {
@@ -318,7 +402,8 @@ impl Cluster {
                 }
             }
             if !message.body.name().ends_with("Response") {
-                self.conversations.insert((link, message.body.name()), message.epoch);
+                let name = conversation(message.body.name());
+                self.conversations.insert((link, name), message.epoch);
             }
             if self.cut.contains(&link) {
                 self.lose(&message, "the link is cut");
@@ -329,166 +414,17 @@ impl Cluster {
         }
         Ok(())
     }
-
-    // The disk.
-
-    /// Finishes the oldest write of a node, if there is one.
-    pub(super) fn persist(&mut self, node: NodeId) -> Result<bool, String> {
-        let now = self.now;
-        self.running(node)?;
-        let seat = self.seat(node)?;
-        let Some(persist) = seat.writing.pop_front() else { return Ok(false) };
-        let held = restored(&seat.storage)?;
-        let line = written(&held, held.hard_state, &persist);
-        let is_empty = persist.is_empty();
-        self.safety.written(node, &persist)?;
-        let seat = self.seat(node)?;
-        let batch = write(&mut seat.storage, vec![(GROUP, persist)]);
-        let batch = batch.map_err(|error| error.to_string())?;
-        let me = short(self.running(node)?);
-        if !is_empty {
-            self.tell(format!("{me} ⇒ disk {line}"));
-        }
-        for done in batch {
-            self.running(node)?.handle_persisted(now, done.persisted);
-            self.send(done.promises)?;
-        }
-        self.touch(node)?;
-        Ok(true)
-    }
-
-    // The lanes.
-
-    /// Pulls every lane of a node until it is quiet, then lets safety judge.
-    fn touch(&mut self, node: NodeId) -> Result<(), String> {
-        loop {
-            let mut is_quiet = true;
-            let raft = self.seats.get(&node).and_then(|seat| seat.raft.as_ref());
-            raft.map_or(Ok(()), |raft| self.safety.look(node, raft.state()))?;
-            for notice in self.running(node)?.take_notices() {
-                is_quiet = false;
-                self.notice(node, notice)?;
-            }
-            let seat = self.seat(node)?;
-            let Some(raft) = seat.raft.as_mut() else { return Ok(()) };
-            let persist = raft.take_persist();
-            let load = raft.take_load();
-            let messages = raft.take_messages();
-            if let Some(load) = load {
-                is_quiet = false;
-                let entries = seat.storage.entries(GROUP, load.range(), load.bytes_max());
-                let loaded = load.into_loaded(entries.map_err(|error| error.to_string())?);
-                let now = self.now;
-                self.running(node)?.handle_loaded(now, loaded);
-            }
-            if let Some(persist) = persist {
-                is_quiet = false;
-                self.begin_write(node, persist)?;
-            }
-            is_quiet &= messages.is_empty();
-            self.send(messages)?;
-            while let Some(apply) = self.running(node)?.take_apply() {
-                is_quiet = false;
-                self.apply(node, apply)?;
-            }
-            if is_quiet {
-                return Ok(());
-            }
-        }
-    }
-
-    fn begin_write(&mut self, node: NodeId, persist: Persist) -> Result<(), String> {
-        let raft = self.running(node)?;
-        let (me, log) = (short(raft), raft.state().log());
-        let mut prev = None;
-        if let Some(first) = persist.entries().first() {
-            let before = first.id.index.prev();
-            let term = log.term_at(before).ok_or("an entry follows nothing")?;
-            prev = Some(raft_core::EntryId::new(term, before));
-        }
-        for entry in persist.entries() {
-            self.safety.entry(prev.unwrap_or_default(), entry)?;
-            prev = Some(entry.id);
-        }
-        let seat = self.seat(node)?;
-        let mut line = None;
-        if seat.is_disk_held && !persist.is_empty() {
-            let held = restored(&seat.storage)?;
-            let before = seat.writing.back().map_or(held.hard_state, Persist::hard_state);
-            line = Some(written(&held, before, &persist));
-        }
-        seat.writing.push_back(persist);
-        if let Some(line) = line {
-            self.tell(format!("{me} ⇢ disk {line}"));
-        }
-        Ok(())
-    }
-
-    fn apply(&mut self, node: NodeId, apply: Apply) -> Result<(), String> {
-        let (now, me) = (self.now, short(self.running(node)?));
-        for entry in apply.entries() {
-            self.safety.applies(node, entry)?;
-        }
-        self.tell(format!("{me} applies {}", notation::list(apply.entries().iter().map(|e| e.id))));
-        for (index, ticket) in apply.tickets() {
-            self.safety.answered(node, *ticket)?;
-            let entry = apply.entries().iter().find(|entry| entry.id.index == *index);
-            let entry = entry.ok_or_else(|| format!("t{ticket} is answered without its entry"))?;
-            self.tell(format!("{me} answers t{ticket}: {entry:?}"));
-        }
-        self.running(node)?.handle_applied(now, apply.into_applied());
-        Ok(())
-    }
-
-    fn notice(&mut self, node: NodeId, notice: Notice) -> Result<(), String> {
-        let raft = self.running(node)?;
-        let (me, now) = (short(raft), name(raft));
-        match notice {
-            Notice::RoleChanged { .. } => {
-                let seat = self.seat(node)?;
-                let before = std::mem::replace(&mut seat.told, now.clone());
-                if before != now {
-                    self.tell(format!("{before} ⇨ {now}"));
-                }
-            }
-            Notice::ReadReady { ticket, index } => {
-                self.safety.answered(node, ticket)?;
-                let applied = self.running(node)?.state().last_applied();
-                let wait = if applied < index { ", once that is applied" } else { "" };
-                self.tell(format!("{me} may read for t{ticket} at {index}{wait}"));
-            }
-            Notice::ReadFailed { ticket, error } => {
-                self.safety.answered(node, ticket)?;
-                self.tell(format!("{me} gives up t{ticket}, a read: {error}"));
-            }
-            Notice::Dropped { ticket } => {
-                self.safety.answered(node, ticket)?;
-                self.tell(format!("{me} drops t{ticket}: its outcome is unknown"));
-            }
-            Notice::Refused { ticket, reason } => {
-                self.safety.answered(node, ticket)?;
-                let reason = notation::refusal(reason);
-                self.tell(format!("{me} refuses t{ticket}: not applied ({reason})"));
-            }
-            Notice::MembershipChanged { membership } => {
-                self.tell(format!("{me} is in the membership of {}", membership.id()));
-            }
-            Notice::PeerRefused { peer, reason } => {
-                self.tell(format!("{me} refuses to hear {}: {reason:?}", peer.node));
-            }
-            Notice::Violation(violation) => self.tell(format!("{me} accuses: {violation:?}")),
-        }
-        Ok(())
-    }
 }
 
-fn peer(node: NodeId) -> Peer {
-    Peer { node, incarnation: Incarnation::new(node.get().into()) }
+/// What a message belongs to: entries and offers of snapshots are one session of replication.
+fn conversation(name: &'static str) -> &'static str {
+    let name = name.strip_suffix("Response").unwrap_or(name);
+    if name == "InstallSnapshot" { "AppendEntries" } else { name }
 }
 
-fn blank(node: NodeId) -> Result<MemoryStorage, String> {
+fn blank(peer: Peer) -> Result<MemoryStorage, String> {
     let mut storage = MemoryStorage::new();
-    let identity = Identity { cluster: ClusterId::default(), peer: peer(node) };
+    let identity = Identity { cluster: ClusterId::default(), peer };
     storage.initialize(identity).map_err(|error| error.to_string())?;
     Ok(storage)
 }
@@ -502,32 +438,4 @@ fn short(raft: &RaftNode) -> String {
 /// `n1@4 leader`.
 fn name(raft: &RaftNode) -> String {
     format!("{} {}", short(raft), notation::role(&raft.status()))
-}
-
-fn restored(storage: &MemoryStorage) -> Result<Restored, String> {
-    storage.clone().restore(GROUP).map_err(|error| error.to_string())
-}
-
-/// What a write changes, given what the disk holds, and term and vote as written before it.
-fn written(held: &Restored, before: HardState, persist: &Persist) -> String {
-    let mut parts = Vec::new();
-    let after = persist.hard_state();
-    if after.term != before.term {
-        parts.push(format!("term={}", after.term));
-    }
-    if (after.term, after.voted_for) != (before.term, before.voted_for)
-        && let Some(vote) = after.voted_for
-    {
-        parts.push(format!("vote={vote}"));
-    }
-    if persist.base().is_some() {
-        parts.push("members".into());
-    }
-    if let Some(first) = persist.entries().first() {
-        parts.push(notation::list(persist.entries().iter().map(|entry| entry.id)));
-        if first.id.index <= held.last.index {
-            parts.push(format!("instead of all from {} on", first.id.index));
-        }
-    }
-    parts.join(" ")
 }

@@ -3,13 +3,23 @@
 //! ```text
 //! cluster nodes=3           starts so many nodes, whose disks know the members of the group;
 //!                           pre-vote=off, forwarding=off, inflight=1, message=100 and
-//!                           uncommitted=200 (bytes) change settings
+//!                           uncommitted=200 (bytes) change settings, and so do record=on
+//!                           (incarnations), snapshot-every=4 and keep=2 (entries), lease=1000
+//!                           (ppm of drift) and prefer=n2,n1; joining=2: so many nodes more that
+//!                           wait to be added
 //! given n1 term=6 vote=n2 [1@1 2@4]
 //!                           gives a node a disk of an earlier life, and starts it anew
 //! campaign n1               asks for an election without waiting
 //! elect n1                  campaigns and settles, telling the end only
 //! propose n1 "x" "y"        proposals of callers at a node; their tickets are counted from t1
-//! read n2                   a linearizable read of a caller at a node
+//! read n2 [lease|bounded=100ms]
+//!                           a read of a caller at a node, linearizable if nothing else is said
+//! change n1 add n4 remove n2 [expected=3@1] [risk]
+//!                           asks for a membership change: add (promoted by itself), learner (not
+//!                           so), promote, demote, remove, `replace n3 n4`, readmit (with the disk
+//!                           it has now), `move n3 "address"`; risk: without guard rails
+//! transfer n1 [n2]          asks a leader to hand over
+//! snapshot n1               asks for a snapshot of what is applied
 //! deliver [n1→n2] [2|last|all]
 //!                           the oldest message arrives, or so many of them, or the newest one
 //! drop [n1→n2] [2|last|all] is lost instead
@@ -20,7 +30,14 @@
 //! persist n1, persist all   finishes the oldest write of a node, or of each node
 //! hold-disk n1, release-disk n1
 //!                           only `persist n1` finishes its writes, or `settle` too
+//! hold-apply n1, applied n1, release-apply n1
+//!                           the state machine is slow: only `applied n1` finishes its oldest job
+//! hold-capture n1, captured n1, capture-fails n1, release-capture n1
+//!                           a snapshot is written only when it is said, or cannot be
+//! hold-fetch n3, fetched n3, fetch-fails n3, release-fetch n3
+//!                           `settle` does not fetch what was offered; it arrives, or cannot be had
 //! crash n1, restart n1      loses memory and unfinished writes; starts from the disk
+//! wipe n3 [join]            loses the disk too; starts as on the first day, or waits to be added
 //! tick n1                   time passes to the deadline of this node, and only it wakes up
 //! elapse 100ms              time passes; nodes wake at their deadlines, nothing arrives
 //! run 1s                    time passes, and everything settles whenever a node wakes
@@ -28,7 +45,7 @@
 //! unreachable n1 n2         tells n1 that its connection to n2 broke
 //! inject n1@4 → n2 AppendEntries prev=9@4 [10@4] commit=9 round=3
 //!                           a hand-made message arrives, in the conversation that is going on
-//! status [n1], log n1, disk n1, wire
+//! status [n1], log n1, disk n1, members n1, wire
 //!                           tell what is; a bar in a log stands behind what is committed
 //! quietly …                 carries out a command and tells nothing
 //! ```
@@ -37,8 +54,9 @@
 
 use std::time::Duration;
 
-use raft_core::{EntryId, NodeId, Term};
+use raft_core::{Consistency, EntryId, NodeId, Term};
 
+use super::change::Asked;
 use super::notation;
 
 /// From one node to another.
@@ -55,6 +73,34 @@ pub(super) enum Which {
     All,
 }
 
+/// What a script can hold back at a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    /// Writes.
+    Disk,
+    /// The state machine.
+    Apply,
+    /// The writing of snapshots.
+    Capture,
+    /// The fetching of snapshots.
+    Fetch,
+}
+
+/// What a script does with the lanes of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Nothing happens there by itself any more.
+    Hold(Lane),
+    /// What waits there happens.
+    Release(Lane),
+    /// The oldest job of the state machine is done.
+    Applied,
+    /// The snapshot being written is published, or cannot be.
+    Captured { works: bool },
+    /// The snapshot being fetched is here, or cannot be had.
+    Fetched { works: bool },
+}
+
 /// A line of a script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Command {
@@ -63,7 +109,10 @@ pub(super) enum Command {
     Campaign(NodeId),
     Elect(NodeId),
     Propose { node: NodeId, texts: Vec<String> },
-    Read(NodeId),
+    Read { node: NodeId, consistency: Consistency },
+    Change { node: NodeId, asked: Asked },
+    Transfer { node: NodeId, to: Option<NodeId> },
+    Snapshot(NodeId),
     Deliver { link: Option<Link>, which: Which },
     Drop { link: Option<Link>, which: Which },
     Duplicate(Link),
@@ -73,8 +122,8 @@ pub(super) enum Command {
     Cut(Link),
     Heal,
     Persist(Option<NodeId>),
-    HoldDisk(NodeId),
-    ReleaseDisk(NodeId),
+    Lane { node: NodeId, order: Order },
+    Wipe { node: NodeId, joins: bool },
     Crash(NodeId),
     Restart(NodeId),
     Tick(NodeId),
@@ -86,6 +135,7 @@ pub(super) enum Command {
     Status(Option<NodeId>),
     Log(NodeId),
     Disk(NodeId),
+    Members(NodeId),
     Wire,
     Quietly(Box<Self>),
 }
@@ -115,7 +165,14 @@ impl Command {
             "campaign" => Self::Campaign(args.node()?),
             "elect" => Self::Elect(args.node()?),
             "propose" => Self::Propose { node: args.node()?, texts: args.texts()? },
-            "read" => Self::Read(args.node()?),
+            "read" => Self::Read { node: args.node()?, consistency: args.consistency()? },
+            "change" => Self::Change { node: args.node()?, asked: Asked::parse(args)? },
+            "transfer" => {
+                let node = args.node()?;
+                let to = args.peek().map(|_| args.node()).transpose()?;
+                Self::Transfer { node, to }
+            }
+            "snapshot" => Self::Snapshot(args.node()?),
             "deliver" => {
                 let (link, which) = args.messages()?;
                 Self::Deliver { link, which }
@@ -135,8 +192,13 @@ impl Command {
                 Self::Persist(None)
             }
             "persist" => Self::Persist(Some(args.node()?)),
-            "hold-disk" => Self::HoldDisk(args.node()?),
-            "release-disk" => Self::ReleaseDisk(args.node()?),
+            "wipe" => {
+                let (node, joins) = (args.node()?, args.peek() == Some("join"));
+                if joins {
+                    args.word()?;
+                }
+                Self::Wipe { node, joins }
+            }
             "crash" => Self::Crash(args.node()?),
             "restart" => Self::Restart(args.node()?),
             "tick" => Self::Tick(args.node()?),
@@ -149,12 +211,35 @@ impl Command {
             "status" => Self::Status(Some(args.node()?)),
             "log" => Self::Log(args.node()?),
             "disk" => Self::Disk(args.node()?),
+            "members" => Self::Members(args.node()?),
             "wire" => Self::Wire,
             _ => {
-                return Err("there is no such command; they are listed in script/command.rs".into());
+                let order = parse_order(name).ok_or_else(|| {
+                    "there is no such command; they are listed in script/command.rs".to_owned()
+                })?;
+                Self::Lane { node: args.node()?, order }
             }
         })
     }
+}
+
+fn parse_order(name: &str) -> Option<Order> {
+    Some(match name {
+        "hold-disk" => Order::Hold(Lane::Disk),
+        "release-disk" => Order::Release(Lane::Disk),
+        "hold-apply" => Order::Hold(Lane::Apply),
+        "release-apply" => Order::Release(Lane::Apply),
+        "hold-capture" => Order::Hold(Lane::Capture),
+        "release-capture" => Order::Release(Lane::Capture),
+        "hold-fetch" => Order::Hold(Lane::Fetch),
+        "release-fetch" => Order::Release(Lane::Fetch),
+        "applied" => Order::Applied,
+        "captured" => Order::Captured { works: true },
+        "capture-fails" => Order::Captured { works: false },
+        "fetched" => Order::Fetched { works: true },
+        "fetch-fails" => Order::Fetched { works: false },
+        _ => return None,
+    })
 }
 
 fn parse_given(args: &mut Args<'_>) -> Result<Command, String> {
@@ -218,23 +303,23 @@ fn words(text: &str) -> Result<Vec<String>, String> {
 }
 
 /// The words after the name of a command, taken one by one.
-struct Args<'a> {
+pub(super) struct Args<'a> {
     args: &'a [String],
     at: usize,
 }
 
 impl<'a> Args<'a> {
-    fn peek(&self) -> Option<&'a str> {
+    pub(super) fn peek(&self) -> Option<&'a str> {
         self.args.get(self.at).map(String::as_str)
     }
 
-    fn word(&mut self) -> Result<&'a str, String> {
+    pub(super) fn word(&mut self) -> Result<&'a str, String> {
         let word = self.peek().ok_or("the line ends too early")?;
         self.at += 1;
         Ok(word)
     }
 
-    fn node(&mut self) -> Result<NodeId, String> {
+    pub(super) fn node(&mut self) -> Result<NodeId, String> {
         notation::node(self.word()?)
     }
 
@@ -302,13 +387,27 @@ impl<'a> Args<'a> {
     }
 
     fn span(&mut self) -> Result<Duration, String> {
-        let word = self.word()?;
-        if let Some(number) = word.strip_suffix("ms") {
-            return Ok(Duration::from_millis(notation::number(number)?));
-        }
-        let number = word.strip_suffix('s').ok_or_else(|| format!("{word:?}: ms or s is expected"));
-        Ok(Duration::from_secs(notation::number(number?)?))
+        span(self.word()?)
     }
+
+    fn consistency(&mut self) -> Result<Consistency, String> {
+        let Some(word) = self.peek() else { return Ok(Consistency::Linearizable) };
+        self.word()?;
+        if word == "lease" {
+            return Ok(Consistency::Lease);
+        }
+        let age = word.strip_prefix("bounded=");
+        let age = age.ok_or_else(|| format!("{word:?}: lease or bounded=… is expected"))?;
+        Ok(Consistency::Bounded { age_max: span(age)? })
+    }
+}
+
+fn span(word: &str) -> Result<Duration, String> {
+    if let Some(number) = word.strip_suffix("ms") {
+        return Ok(Duration::from_millis(notation::number(number)?));
+    }
+    let number = word.strip_suffix('s').ok_or_else(|| format!("{word:?}: ms or s is expected"));
+    Ok(Duration::from_secs(notation::number(number?)?))
 }
 
 #[cfg(test)]
@@ -329,6 +428,10 @@ mod tests {
             ("elapse 5", "ms or s"),
             ("hold n1", "a link is expected"),
             ("inject n1 → n2 TimeoutNow", "with its term"),
+            ("hold-door n1", "no such command"),
+            ("read n1 soon", "lease or bounded"),
+            ("change n1", "a change is expected"),
+            ("change n1 crown n2", "no such change"),
         ] {
             let error = Command::parse(text).unwrap_err();
             assert!(error.contains(reason), "{text}: {error}");

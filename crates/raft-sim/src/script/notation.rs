@@ -6,9 +6,10 @@
 use core::fmt::Write as _;
 
 use raft_core::{
-    AppendEntries, AppendEntriesResponse, AppendResult, Body, Entry, EntryId, Index, LogSlice,
-    Message, NodeId, Payload, PreVote, PreVoteResponse, ReadIndex, ReadIndexResponse,
-    RefusedProposal, RequestVote, RequestVoteResponse, Round, Status, Term,
+    AppendEntries, AppendEntriesResponse, AppendResult, Body, Departure, Entry, EntryId, Index,
+    InstallSnapshot, InstallSnapshotResponse, LogSlice, Member, Membership, Message, NodeId,
+    Payload, PreVote, PreVoteResponse, Promotion, ReadIndex, ReadIndexResponse, RefusedProposal,
+    RequestVote, RequestVoteResponse, Round, SnapshotId, SnapshotMeta, Status, Term,
 };
 
 /// A number.
@@ -22,7 +23,8 @@ pub(super) fn node(word: &str) -> Result<NodeId, String> {
     id.ok_or_else(|| format!("{word:?}: a node is expected, such as n1"))
 }
 
-fn id(word: &str) -> Result<EntryId, String> {
+/// An entry, such as `10@4`.
+pub(super) fn id(word: &str) -> Result<EntryId, String> {
     let fault = || format!("{word:?}: an entry is expected, such as 10@4");
     let (index, term) = word.split_once('@').ok_or_else(fault)?;
     Ok(EntryId::new(Term::new(number(term)?), Index::new(number(index)?)))
@@ -61,7 +63,7 @@ fn says(body: &Body) -> String {
         Body::RequestVote(ask) => format!("last={}", ask.last),
         Body::PreVoteResponse(answer) => vote(answer.granted).into(),
         Body::RequestVoteResponse(answer) => vote(answer.granted).into(),
-        Body::AppendEntries(AppendEntries { slice, leader_commit, round }) => format!(
+        Body::AppendEntries(AppendEntries { slice, leader_commit, round, .. }) => format!(
             "prev={} [{}] commit={leader_commit} round={round}",
             slice.prev(),
             list(slice.entries().iter().map(|entry| entry.id))
@@ -74,8 +76,12 @@ fn says(body: &Body) -> String {
                 format!("conflict hint={hint} rejected={rejected} round={round}")
             }
         },
-        Body::InstallSnapshot(offer) => format!("last={}", offer.snapshot.last_included),
-        Body::InstallSnapshotResponse(answer) => format!("match={}", answer.match_index),
+        Body::InstallSnapshot(offer) => {
+            format!("last={} round={}", offer.snapshot.last_included, offer.round)
+        }
+        Body::InstallSnapshotResponse(answer) => {
+            format!("match={} round={}", answer.match_index, answer.round)
+        }
         Body::ReadIndex(ask) => format!("batch={}", ask.batch),
         Body::ReadIndexResponse(answer) => {
             let index = answer.index.map_or_else(|| "none".into(), |index| index.to_string());
@@ -147,8 +153,48 @@ pub(super) fn status(status: &Status) -> String {
     text
 }
 
+fn nodes<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> String {
+    let nodes: Vec<String> = nodes.into_iter().map(ToString::to_string).collect();
+    nodes.join(" ")
+}
+
+/// A membership: `4@1 voters={n1 n2 n4} outgoing={n1 n2 n3} learners={n5} leaving={n3}`. A learner
+/// tells what is planned for it; `disks` are the voters' that are recorded.
+pub(super) fn membership(membership: &Membership) -> String {
+    let mut text = format!("{} voters={{{}}}", membership.id(), nodes(membership.voters()));
+    let mut part = |name: &str, inside: String| {
+        if !inside.is_empty() {
+            // Writing into a string cannot fail.
+            let _ = write!(text, " {name}={{{inside}}}");
+        }
+    };
+    part("outgoing", nodes(membership.outgoing()));
+    let learner = |node: NodeId| match membership.promotion(node) {
+        Promotion::Manual => node.to_string(),
+        Promotion::Automatic => format!("{node} to be promoted"),
+        Promotion::Replaces(old) => format!("{node} to replace {old}"),
+    };
+    part("learners", membership.learners().map(learner).collect::<Vec<_>>().join(", "));
+    let departure = |(node, departure): (&NodeId, &Departure)| match departure {
+        Departure::Removed => node.to_string(),
+        Departure::Readmitted(disk) => format!("{node} to begin again with disk {disk}"),
+    };
+    let departures = membership.departures().iter().map(departure);
+    part("leaving", departures.collect::<Vec<_>>().join(", "));
+    let members = membership.members().iter();
+    let disk = |(node, member): (&NodeId, &Member)| Some(format!("{node}/{}", member.incarnation?));
+    part("disks", members.filter_map(disk).collect::<Vec<_>>().join(" "));
+    text
+}
+
+/// The name of a snapshot: equal on all nodes, for equal logs give equal states.
+pub(super) fn snapshot_id(last_included: EntryId) -> SnapshotId {
+    let EntryId { term, index } = last_included;
+    SnapshotId::new(u128::from(term.get()) << 64 | u128::from(index.get()))
+}
+
 /// What a hand-made message says: the name, then its fields as they are shown.
-pub(super) fn body(words: &[String]) -> Result<Body, String> {
+pub(super) fn body(words: &[String], members: &Membership) -> Result<Body, String> {
     let (name, fields) = words.split_first().ok_or("the name of a message is expected")?;
     let fields = Fields(fields);
     Ok(match name.as_str() {
@@ -170,6 +216,7 @@ pub(super) fn body(words: &[String]) -> Result<Body, String> {
                 slice: slice.map_err(|error| error.to_string())?,
                 leader_commit: fields.index("commit")?,
                 round: fields.round()?,
+                broadcast_time: std::time::Duration::ZERO,
             })
         }
         "AppendEntriesResponse" => {
@@ -187,6 +234,17 @@ pub(super) fn body(words: &[String]) -> Result<Body, String> {
             batch: number(fields.value("batch")?)?,
             index: Some(fields.index("index")?),
         }),
+        "InstallSnapshot" => {
+            let last_included = id(fields.value("last")?)?;
+            let id = snapshot_id(last_included);
+            let membership = members.clone();
+            let snapshot = SnapshotMeta { id, last_included, membership, data_bytes: 0 };
+            Body::InstallSnapshot(InstallSnapshot { snapshot, round: fields.round()? })
+        }
+        "InstallSnapshotResponse" => {
+            let (match_index, round) = (fields.index("match")?, fields.round()?);
+            Body::InstallSnapshotResponse(InstallSnapshotResponse { match_index, round })
+        }
         "TimeoutNow" => Body::TimeoutNow,
         _ => return Err(format!("{name:?}: no message of this name can be made by hand")),
     })

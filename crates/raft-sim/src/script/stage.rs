@@ -4,12 +4,13 @@
 
 use std::time::Duration;
 
-use raft_core::{EntryId, HardState, Index, Limits, NodeId, Persist, RaftNode, Restored, Time};
+use raft_core::{EntryId, HardState, Index, Log, NodeId, Persist, RaftNode, Restored, Time};
 use raft_storage::Storage;
 
-use super::cluster::{Cluster, Settings};
-use super::command::{Command, Link, Which};
+use super::cluster::Cluster;
+use super::command::{Command, Lane, Link, Order, Which};
 use super::notation;
+use super::settings::Settings;
 
 /// What a script plays on. Empty until `cluster`.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ impl Stage {
     /// Carries out a command and returns the lines it made happen.
     pub(super) fn carry_out(&mut self, command: &Command) -> Result<Vec<String>, String> {
         if let Command::Cluster { settings } = command {
-            self.cluster = Some(Cluster::new(parse_settings(settings)?)?);
+            self.cluster = Some(Cluster::new(Settings::parse(settings)?)?);
         } else {
             let cluster = self.cluster.as_mut().ok_or("`cluster nodes=…` comes first")?;
             cluster.carry_out(command)?;
@@ -35,27 +36,6 @@ impl Stage {
             .map(|cluster| std::mem::take(&mut cluster.story))
             .unwrap_or_default())
     }
-}
-
-fn parse_settings(words: &[(String, String)]) -> Result<Settings, String> {
-    let limits = Limits::default();
-    let mut settings = Settings { nodes: 0, pre_vote: true, forwarding: true, limits };
-    for (name, value) in words {
-        let limits = &mut settings.limits;
-        match (name.as_str(), value.as_str()) {
-            ("nodes", count) => settings.nodes = notation::number(count)?,
-            ("pre-vote", "off") => settings.pre_vote = false,
-            ("forwarding", "off") => settings.forwarding = false,
-            ("inflight", bytes) => limits.inflight_bytes_max = notation::number(bytes)?,
-            ("message", bytes) => limits.message_bytes_max = notation::number(bytes)?,
-            ("uncommitted", bytes) => limits.uncommitted_bytes_max = notation::number(bytes)?,
-            _ => return Err(format!("{name}={value} is no setting of a cluster")),
-        }
-    }
-    if settings.nodes == 0 {
-        return Err("nodes=… is expected, at least one".into());
-    }
-    Ok(settings)
 }
 
 impl Cluster {
@@ -75,7 +55,10 @@ impl Cluster {
                 self.tell_status(*node)
             }
             Command::Propose { node, texts } => self.propose(*node, texts),
-            Command::Read(node) => self.read(*node),
+            Command::Read { node, consistency } => self.read(*node, *consistency),
+            Command::Change { node, asked } => self.change(*node, asked),
+            Command::Transfer { node, to } => self.transfer(*node, *to),
+            Command::Snapshot(node) => self.snapshot(*node),
             Command::Deliver { link, which } => self.arrive(*link, *which),
             Command::Drop { link, which } => self.take_away(*link, *which),
             Command::Duplicate(link) => self.double(*link),
@@ -91,8 +74,11 @@ impl Cluster {
                 said(self.persist(*node)?, "this node has no write to finish")
             }
             Command::Persist(None) => self.persist_all(),
-            Command::HoldDisk(node) => self.hold_disk(*node, true),
-            Command::ReleaseDisk(node) => self.hold_disk(*node, false),
+            Command::Lane { node, order } => self.order(*node, *order),
+            Command::Wipe { node, joins } => {
+                self.wipe(*node, *joins)?;
+                self.tell_status(*node)
+            }
             Command::Crash(node) => self.crash(*node),
             Command::Restart(node) => {
                 self.start(*node)?;
@@ -104,19 +90,17 @@ impl Cluster {
             Command::Settle => self.settle(),
             Command::Unreachable { node, peer } => self.unreachable(*node, *peer),
             Command::Inject { from, term, to, words } => {
-                let message = self.made_by_hand((*from, *to), *term, notation::body(words)?);
+                let body = notation::body(words, &self.first_members())?;
+                let message = self.made_by_hand((*from, *to), *term, body)?;
                 self.receive(message)
             }
             Command::Status(Some(node)) => self.tell_status(*node),
-            Command::Status(None) => {
-                let nodes: Vec<NodeId> = self.seats.keys().copied().collect();
-                nodes.into_iter().try_for_each(|node| self.tell_status(node))
-            }
+            Command::Status(None) => self.tell_all(),
             Command::Log(node) => self.tell_log(*node),
             Command::Disk(node) => self.tell_disk(*node),
+            Command::Members(node) => self.tell_members(*node),
             Command::Wire => {
-                let lines = self.wire.iter().map(notation::message);
-                self.story.extend(lines);
+                self.story.extend(self.wire.iter().map(notation::message));
                 Ok(())
             }
             Command::Quietly(command) => {
@@ -188,7 +172,7 @@ impl Cluster {
         said(all == self.seats.len(), "every node is on one side")
     }
 
-    // The disk.
+    // The lanes.
 
     fn persist_all(&mut self) -> Result<(), String> {
         let nodes: Vec<NodeId> = self.seats.keys().copied().collect();
@@ -200,9 +184,25 @@ impl Cluster {
         Ok(())
     }
 
-    fn hold_disk(&mut self, node: NodeId, is_held: bool) -> Result<(), String> {
+    fn order(&mut self, node: NodeId, order: Order) -> Result<(), String> {
+        match order {
+            Order::Hold(lane) => self.hold(node, lane, true),
+            Order::Release(lane) => self.hold(node, lane, false),
+            Order::Applied => said(self.work(node)?, "nothing waits to be applied"),
+            Order::Captured { works } => self.captured(node, works),
+            Order::Fetched { works } => self.fetched(node, works),
+        }
+    }
+
+    fn hold(&mut self, node: NodeId, lane: Lane, is_held: bool) -> Result<(), String> {
         let seat = self.seats.get_mut(&node).ok_or_else(|| format!("there is no {node}"))?;
-        seat.is_disk_held = is_held;
+        let was = if is_held { !seat.held.insert(lane) } else { !seat.held.remove(&lane) };
+        if was {
+            return Err("that is so already".into());
+        }
+        if lane == Lane::Apply && !is_held {
+            while self.work(node)? {}
+        }
         Ok(())
     }
 
@@ -212,10 +212,18 @@ impl Cluster {
     fn settle(&mut self) -> Result<(), String> {
         for _ in 0..STEPS_MAX {
             let writes = self.seats.iter().find(|(_, seat)| {
-                !seat.is_disk_held && !seat.writing.is_empty() && seat.raft.is_some()
+                !seat.held.contains(&Lane::Disk) && !seat.writing.is_empty() && seat.raft.is_some()
             });
             if let Some(node) = writes.map(|(node, _)| *node) {
                 self.persist(node)?;
+                continue;
+            }
+            let fetches = self
+                .seats
+                .iter()
+                .find(|(_, seat)| !seat.held.contains(&Lane::Fetch) && seat.fetching.is_some());
+            if let Some(node) = fetches.map(|(node, _)| *node) {
+                self.fetched(node, true)?;
                 continue;
             }
             let free = |message: &raft_core::Message| {
@@ -260,20 +268,26 @@ impl Cluster {
 
     // What is.
 
+    fn tell_all(&mut self) -> Result<(), String> {
+        let nodes: Vec<NodeId> = self.seats.keys().copied().collect();
+        nodes.into_iter().try_for_each(|node| self.tell_status(node))
+    }
+
     fn raft(&self, node: NodeId) -> Result<Option<&RaftNode>, String> {
         let seat = self.seats.get(&node).ok_or_else(|| format!("there is no {node}"))?;
         Ok(seat.raft.as_ref())
     }
 
     fn tell_status(&mut self, node: NodeId) -> Result<(), String> {
-        let line = self
-            .raft(node)?
-            .map_or_else(|| format!("{node} is down"), |raft| notation::status(&raft.status()));
+        let line = self.raft(node)?.map_or_else(
+            || format!("{node} is down"),
+            |raft| notation::status(&raft.status()) + &begins(raft.state().log()),
+        );
         self.story.push(line);
         Ok(())
     }
 
-    /// The log, with a bar after what is committed.
+    /// The log after its base, with a bar after what is committed.
     fn tell_log(&mut self, node: NodeId) -> Result<(), String> {
         let raft = self.raft(node)?.ok_or_else(|| format!("{node} is down"))?;
         let (log, commit) = (raft.state().log(), raft.state().commit_index());
@@ -281,11 +295,11 @@ impl Cluster {
             let index = Index::new(index);
             log.term_at(index).map(|term| EntryId::new(term, index))
         };
-        let committed = notation::list((1..=commit.get()).filter_map(id));
+        let first = log.base().index.next().get();
+        let committed = notation::list((first..=commit.get()).filter_map(id));
         let open = notation::list((commit.get() + 1..=log.last().index.get()).filter_map(id));
-        let line =
-            format!("{node} log [{committed} | {open}]").replace("[ ", "[").replace(" ]", "]");
-        self.story.push(line);
+        let line = format!("{node} log{} [{committed} | {open}]", begins(log));
+        self.story.push(line.replace("[ ", "[").replace(" ]", "]"));
         Ok(())
     }
 
@@ -293,15 +307,34 @@ impl Cluster {
     fn tell_disk(&mut self, node: NodeId) -> Result<(), String> {
         let seat = self.seats.get_mut(&node).ok_or_else(|| format!("there is no {node}"))?;
         let restored = seat.storage.restore(super::cluster::GROUP);
-        let Restored { hard_state, tail, .. } = restored.map_err(|error| error.to_string())?;
+        let Restored { hard_state, tail, base, .. } =
+            restored.map_err(|error| error.to_string())?;
         let vote = hard_state.voted_for.map_or_else(|| "nobody".into(), |vote| vote.to_string());
         let log = notation::list(tail.iter().map(|entry| entry.id));
         let open = seat.writing.iter().filter(|persist| !Persist::is_empty(persist)).count();
         let writing = if open == 0 { String::new() } else { format!(" writing={open}") };
+        let after = if base == EntryId::ZERO { String::new() } else { format!(" after={base}") };
         let term = hard_state.term;
-        self.story.push(format!("{node} disk term={term} vote={vote} [{log}]{writing}"));
+        self.story.push(format!("{node} disk term={term} vote={vote}{after} [{log}]{writing}"));
         Ok(())
     }
+
+    /// Whom this node believes to belong to the group.
+    fn tell_members(&mut self, node: NodeId) -> Result<(), String> {
+        let raft = self.raft(node)?.ok_or_else(|| format!("{node} is down"))?;
+        let membership = raft.state().membership();
+        let open = membership.id().index > raft.state().commit_index();
+        let open = if open { ", not committed" } else { "" };
+        self.story.push(format!("{node} members {}{open}", notation::membership(membership)));
+        Ok(())
+    }
+}
+
+/// Where a log begins, and what the newest snapshot covers, if it does not begin with the group.
+fn begins(log: &Log) -> String {
+    log.snapshot().map_or_else(String::new, |snapshot| {
+        format!(" after={} snapshot={}", log.base(), snapshot.last_included)
+    })
 }
 
 fn said(is_so: bool, otherwise: &str) -> Result<(), String> {

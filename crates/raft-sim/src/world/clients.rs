@@ -7,9 +7,10 @@
 //! Read next: `liveness.rs`.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use bytes::Bytes;
-use raft_core::{Payload, Proposed, Ticket};
+use raft_core::{Consistency, Index, NodeId, Payload, Proposed, Ticket};
 use raft_storage::Answer;
 
 use super::{Event, World};
@@ -40,10 +41,21 @@ struct Current {
     number: usize,
     kind: Kind,
     input: Bytes,
+    /// How fresh the answer has to be.
+    consistency: Consistency,
     /// The attempt under way.
     ticket: Option<Ticket>,
     /// Where it is under way: seat and life.
     at: (usize, u64),
+}
+
+/// A read that may be answered from an older state.
+#[derive(Clone, Debug)]
+pub(crate) struct OldRead {
+    pub(crate) node: NodeId,
+    pub(crate) index: Index,
+    pub(crate) query: Bytes,
+    pub(crate) answer: Bytes,
 }
 
 /// The last client: it asks every node of the core, until all have answered.
@@ -152,11 +164,28 @@ impl World {
         let who = u32::try_from(client).unwrap_or(u32::MAX);
         let node = self.seats[self.seat_for(client)].id;
         let number = self.history.invoke(self.step, who, node, kind, input.clone());
-        let current = Current { number, kind, input, ticket: None, at: (usize::MAX, 0) };
+        let consistency = self.draw_consistency(client);
+        let at = (usize::MAX, 0);
+        let current = Current { number, kind, input, consistency, ticket: None, at };
         self.clients[client].current = Some(current);
         let at = self.now + self.swarm.patience_ns;
         self.push(at, Event::GiveUp { client, operation: number });
         true
+    }
+
+    fn draw_consistency(&self, client: usize) -> Consistency {
+        let leases = self.swarm.lease_drift_ppm.is_some();
+        if self.swarm.age_max_ns > 0
+            && !self.is_probe(client)
+            && self.choices.chance(Site::Members, 300_000)
+        {
+            let age_max = Duration::from_nanos(self.swarm.age_max_ns);
+            return Consistency::Bounded { age_max };
+        }
+        if leases && self.choices.chance(Site::Members, 700_000) {
+            return Consistency::Lease;
+        }
+        Consistency::Linearizable
     }
 
     /// A question reaches a machine.
@@ -184,9 +213,13 @@ impl World {
                 Err(_) => false,
             },
             Kind::Read => {
-                let accepted = process.raft.read(now, ticket).is_ok();
+                let is_bounded = matches!(current.consistency, Consistency::Bounded { .. });
+                let accepted = process.raft.read(now, current.consistency, ticket).is_ok();
                 if accepted {
                     process.queries.insert(ticket, input);
+                    if is_bounded {
+                        process.bounded.insert(ticket);
+                    }
                     self.oracle.asks(ticket);
                 }
                 accepted
@@ -220,6 +253,7 @@ impl World {
         let node = machine.id;
         let Some(process) = machine.process_mut() else { return Ok(()) };
         process.queries.remove(&ticket);
+        process.bounded.remove(&ticket);
         if process.open.remove(&ticket) {
             return Ok(());
         }
@@ -235,10 +269,19 @@ impl World {
             node,
             text: format!("answers t{} at {}: {:?}", answer.ticket, answer.id, answer.bytes),
         });
+        self.wish_came_true(node, answer)?;
         let Some(client) = self.waits_for(answer.ticket) else { return Ok(()) };
         let current = self.clients[client].current.take().expect("it waits");
         let (returned, index, bytes) = (self.step, answer.id.index, answer.bytes.clone());
-        self.history.end(current.number, End::Answered { returned, index, answer: bytes });
+        if let Consistency::Bounded { .. } = current.consistency
+            && current.kind == Kind::Read
+        {
+            // It is not linearizable, and stays open in the history: that says nothing.
+            let query = current.input;
+            self.old_reads.push(OldRead { node, index, query, answer: bytes });
+        } else {
+            self.history.end(current.number, End::Answered { returned, index, answer: bytes });
+        }
         self.feed(index.get());
         if self.is_probe(client)
             && let Some(probe) = &mut self.probe
@@ -313,6 +356,15 @@ impl World {
             Some(ticket) => self.forget(current.at, ticket),
         }
         self.think(client);
+    }
+
+    /// A client gives up at once, and goes on with what is next.
+    pub(super) fn abandon(&mut self, client: usize) {
+        if let Some(current) = &self.clients[client].current {
+            self.give_up(client, current.number);
+        } else {
+            self.wake(client, self.now);
+        }
     }
 
     /// The host is told that nobody waits any more.

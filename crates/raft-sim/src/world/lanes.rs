@@ -3,15 +3,18 @@
 //! The same steps as the host of production: tell the node, take messages, writes and applies, hear
 //! notices, set one timer. Between any two effects the power may fail. Read next: `process.rs`.
 
+use std::time::Duration;
+
 use raft_core::{
-    Apply, Body, EntryId, GroupId, Index, Load, Message, NodeId, Notice, Payload, Persist,
-    RaftNode, RoleName, Ticket, Time,
+    Apply, ApplyJob, Body, EntryId, GroupId, Index, Load, Message, NodeId, Notice, Payload, Peer,
+    Persist, RaftNode, RefusalReason, RoleName, Ticket, Time,
 };
 use raft_storage::{Query, StorageError, Written, write};
 
 use super::{Event, World};
 use crate::choice::Site;
 use crate::coverage::{Phase, Phases};
+use crate::oracle::members::recorded;
 use crate::oracle::{Check, Failure, WriteFacts};
 use crate::seat::{ApplicationJob, DiskJob, DiskWork, Process};
 use crate::trace::What;
@@ -37,14 +40,18 @@ impl World {
 
     /// A node changed: the oracle looks, and its lanes are pulled now or a little later.
     pub(crate) fn touched(&mut self, seat: usize) -> Check {
+        // A fault that strikes now may move the clock.
+        let now = self.seats[seat].clock.at(self.now);
         self.look(seat)?;
         self.aim(seat)?;
         let pump_ns = self.swarm.pump_ns;
         let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
         if pump_ns == 0 {
+            process.touched_at = now;
             return self.pump(seat);
         }
         if !std::mem::replace(&mut process.is_pump_due, true) {
+            process.touched_at = now;
             let at = self.now + self.choices.choose(Site::Pump, pump_ns);
             let life = self.seats[seat].life;
             self.push(at, Event::Pump { seat, life });
@@ -56,6 +63,7 @@ impl World {
     fn look(&mut self, seat: usize) -> Check {
         let seat = &self.seats[seat];
         let Some(process) = seat.process() else { return Ok(()) };
+        self.etiquette.sees(seat.id, process.raft.state(), seat.clock.at(self.now));
         self.oracle.look(seat.id, process.raft.state())
     }
 
@@ -74,6 +82,7 @@ impl World {
             let mut is_busy = self.hear(seat)?;
             is_busy |= self.pull_messages(seat)?;
             is_busy |= self.pull_disk(seat)?;
+            is_busy |= self.pull_fetch(seat);
             is_busy |= self.pull_application(seat)?;
             if !is_busy {
                 self.look(seat)?;
@@ -102,9 +111,12 @@ impl World {
 
     pub(crate) fn set_timer(&mut self, seat: usize) {
         let (now, machine) = (self.now, &mut self.seats[seat]);
-        let (clock, life) = (machine.clock, machine.life);
+        let life = machine.life;
+        let Some(deadline) = machine.process().map(|process| process.raft.deadline().at) else {
+            return;
+        };
+        let Some(at) = machine.clock.when(deadline) else { return };
         let Some(process) = machine.process_mut() else { return };
-        let Some(at) = clock.when(process.raft.deadline().at) else { return };
         let at = at.max(now);
         if process.timer.is_none_or(|timer| at < timer) {
             process.timer = Some(at);
@@ -125,14 +137,25 @@ impl World {
             self.set_timer(seat);
             return Ok(());
         }
-        let id = self.seats[seat].id;
+        let (id, disk) = (self.seats[seat].id, self.seats[seat].incarnation);
         let process = self.seats[seat].process_mut().expect("it was looked at above");
         let was = self.etiquette.before(id, process.raft.state(), now);
         let before = process.raft.status().role;
         process.raft.handle_timeout(now);
         let after = process.raft.status().role;
+        // Who may not campaign, or cannot keep a promise, waits for another timeout.
+        let limit = Duration::from_nanos(self.swarm.election_max_ns());
+        let oldest = process.written_since.front();
+        let is_stalled = oldest.is_some_and(|since| now.since(*since) >= limit);
+        let known = recorded(process.raft.state().membership(), id);
+        let is_stranger = known.is_some() && known != disk;
+        if is_stalled || is_stranger || after == RoleName::Learner {
+            self.etiquette.waits(id, now);
+        }
+        let process = self.seats[seat].process_mut().expect("it was looked at above");
         self.etiquette.is_due(id, was, &process.raft, now)?;
-        if before == RoleName::Follower && after != before {
+        if before == RoleName::Follower && !matches!(after, RoleName::Follower | RoleName::Learner)
+        {
             self.etiquette.campaigns(id, now)?;
         }
         self.touched(seat)
@@ -187,6 +210,8 @@ impl World {
             self.note_entries(seat, &persist)?;
             let process = self.seats[seat].process_mut().expect("it runs");
             process.writes += 1;
+            // A node counts from the last moment it was told.
+            process.written_since.push_back(process.touched_at);
             process.disk_queue.push_back(DiskJob::Write(persist));
         }
         let Some(process) = self.seats[seat].process_mut() else { return Ok(false) };
@@ -222,7 +247,7 @@ impl World {
     }
 
     /// Does the next job of the disk. Its result is known at once and told when its time has come.
-    fn begin_disk_work(&mut self, seat: usize) {
+    pub(super) fn begin_disk_work(&mut self, seat: usize) {
         let (now, machine) = (self.now, &mut self.seats[seat]);
         let (life, disk) = (machine.life, machine.disk.clone());
         let Some(process) = machine.process_mut().filter(|process| process.disk_work.is_none())
@@ -240,6 +265,7 @@ impl World {
                 let batch = process.waiting_writes(persist);
                 self.write(seat, batch)
             }
+            DiskJob::Snapshot(job) => self.work_on_snapshot(seat, job),
         };
         let process = self.seats[seat].process_mut().expect("it asked for the work");
         process.disk_work = Some(work);
@@ -256,6 +282,12 @@ impl World {
         let machine = &mut self.seats[seat];
         let process = machine.process_mut().expect("it asked for the write");
         let result = write(&mut process.storage, batch);
+        if result.is_ok() {
+            // Now the log names these: the ones it named before may go.
+            for id in facts.iter().filter_map(WriteFacts::snapshot).map(|snapshot| snapshot.id) {
+                process.snapshots.retain(GROUP, id);
+            }
+        }
         let begins = machine.disk.job_begins();
         self.count_job(seat, job.with_if(begins, Phase::SegmentRoll));
         DiskWork::Wrote { result, facts, begins }
@@ -267,8 +299,13 @@ impl World {
         }
         let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
         match process.disk_work.take() {
+            Some(DiskWork::Snapshot(work)) => {
+                self.snapshot_work_done(seat, work)?;
+                self.touched(seat)
+            }
             Some(DiskWork::Wrote { result: Ok(written), facts, .. }) => {
                 process.writes -= written.len();
+                process.written_since.drain(..written.len());
                 self.wrote(seat, written, &facts)
             }
             Some(DiskWork::Loaded { load, result: Ok(entries) }) => {
@@ -320,10 +357,14 @@ impl World {
     fn pull_application(&mut self, seat: usize) -> Result<bool, Failure> {
         let mut is_busy = false;
         while let Some(process) = self.seats[seat].process_mut()
-            && let Some(apply) = process.raft.take_apply()
+            && let Some(job) = process.raft.take_apply()
         {
             is_busy = true;
-            process.application_queue.push_back(ApplicationJob::Apply(apply));
+            process.application_queue.push_back(match job {
+                ApplyJob::Apply(apply) => ApplicationJob::Apply(apply),
+                ApplyJob::Capture(capture) => ApplicationJob::Capture(capture),
+                ApplyJob::Restore(restore) => ApplicationJob::Restore(restore),
+            });
             if self.swarm.apply_ns == 0 {
                 self.work_application(seat)?;
             }
@@ -367,6 +408,8 @@ impl World {
         match process.application_queue.pop_front() {
             None => Ok(()),
             Some(ApplicationJob::Apply(apply)) => self.apply(seat, apply),
+            Some(ApplicationJob::Capture(capture)) => self.capture(seat, capture),
+            Some(ApplicationJob::Restore(restore)) => self.restore(seat, restore),
             Some(ApplicationJob::Read { index, ticket, query }) => {
                 match process.applier.read(index, ticket, Query::Ask(query)) {
                     Some(answer) => self.answer(seat, &answer),
@@ -412,55 +455,85 @@ impl World {
         let is_busy = !notices.is_empty();
         self.tell_commit(seat);
         for notice in notices {
-            self.notice(seat, notice)?;
+            self.notice(seat, &notice)?;
         }
         Ok(is_busy)
     }
 
-    fn notice(&mut self, seat: usize, notice: Notice) -> Check {
+    fn notice(&mut self, seat: usize, notice: &Notice) -> Check {
         let node = self.seats[seat].id;
-        match notice {
+        match *notice {
             Notice::RoleChanged { term, role, leader } => {
                 let before = std::mem::replace(&mut self.seats[seat].role, role);
                 if before == RoleName::Leader && role != RoleName::Leader {
+                    self.seats[seat].is_transferring = false;
                     self.seats[seat].led_until = Some(self.now);
                 }
                 self.feed(term.get() << 8 | role as u64);
                 self.tell(|| What::Role { node, term, role, leader });
                 self.aim(seat)
             }
-            Notice::ReadReady { ticket, index } => self.may_read(seat, ticket, index),
+            Notice::ReadReady { ticket, index, age } => self.may_read(seat, ticket, (index, age)),
             Notice::ReadFailed { ticket, error: _ } => self.refused(seat, ticket),
             Notice::Refused { ticket, .. } => {
                 self.oracle.denied(node, ticket)?;
                 self.refused(seat, ticket)
             }
             Notice::Dropped { ticket } => self.dropped(seat, ticket),
-            Notice::MembershipChanged { membership } => {
-                let text = format!("{node} is in another membership: {membership:?}");
-                Err(Failure::of("membership", node, text))
+            // The oracle compares memberships with what brought them.
+            Notice::MembershipChanged { .. }
+            | Notice::MembershipCommitted { .. }
+            | Notice::RosterChanged
+            | Notice::DiskStalled
+            | Notice::SnapshotTaken { .. }
+            | Notice::SnapshotFailed => Ok(()),
+            Notice::TransferFailed { .. } => {
+                self.seats[seat].is_transferring = false;
+                Ok(())
             }
-            Notice::PeerRefused { peer, reason } => {
-                let text = format!("{node} does not hear {peer}, which is no stranger: {reason:?}");
-                Err(Failure::of("identity", node, text))
-            }
-            Notice::Violation(violation) => {
+            Notice::PeerRefused { peer, reason } => self.refuses(seat, peer, reason),
+            Notice::Violation(ref violation) => {
                 let text = format!("{node} accuses an honest peer: {violation:?}");
                 Err(Failure::of("violation", node, text))
             }
         }
     }
 
-    /// A read has its index: it goes to the state machine.
-    fn may_read(&mut self, seat: usize, ticket: Ticket, index: Index) -> Check {
+    /// A node does not hear a peer: only a disk that it knows to be another one.
+    fn refuses(&mut self, seat: usize, peer: Peer, reason: RefusalReason) -> Check {
         let node = self.seats[seat].id;
+        let Some(process) = self.seats[seat].process() else { return Ok(()) };
+        let present = process.raft.state().membership();
+        let is_other = reason == RefusalReason::ForeignIncarnation
+            && self.oracle.may_refuse(node, present, (peer.node, peer.incarnation));
+        if is_other {
+            return Ok(());
+        }
+        let text = format!("{node} does not hear {peer}, which is no stranger: {reason:?}");
+        Err(Failure::of("identity", node, text))
+    }
+
+    /// A read has its index: it goes to the state machine.
+    fn may_read(&mut self, seat: usize, ticket: Ticket, (index, age): (Index, Duration)) -> Check {
+        let node = self.seats[seat].id;
+        // What is heard now may have been said at the first event since the last look.
+        let then = self.seats[seat].process().map_or(Time::ZERO, |process| process.touched_at);
+        let asked = Time::from_nanos(then.as_nanos().saturating_sub(nanos(age)));
+        let from = self.seats[seat].clock.first_at(asked).min(self.now);
+        let bound = self.swarm.age_max_ns;
         let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
         let Some(query) = process.queries.remove(&ticket) else {
             let text = format!("{node} has an index for read t{ticket}, which nobody waits for");
             return Err(Failure::of("answers", node, text));
         };
+        let is_bounded = process.bounded.contains(&ticket);
         process.application_queue.push_back(ApplicationJob::Read { index, ticket, query });
-        self.oracle.may_read(node, ticket, index)?;
+        if is_bounded {
+            let age_max = Duration::from_nanos(bound);
+            self.oracle.may_read_old((node, ticket), (index, age), from, age_max)?;
+        } else {
+            self.oracle.may_read(node, ticket, index)?;
+        }
         self.begin_application(seat)
     }
 
@@ -477,6 +550,10 @@ impl World {
         machine.told_commit = index;
         self.tell(|| What::Committed { node, upto: EntryId::new(term, index) });
     }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Loads that may wait for a disk: one for each follower and one to apply.

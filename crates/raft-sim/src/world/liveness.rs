@@ -4,17 +4,18 @@
 //! Faults that heal everywhere hide livelocks; faults that never heal do not. Read next:
 //! `verdict.rs`, the last look at what clients saw.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use raft_core::{NodeId, Role, Term};
+use raft_core::{Membership, NodeId, Promotion, RaftState, Role, Term};
 
 use super::clients::{Client, Probe};
 use super::{Event, World};
-use crate::atlas::Atlas;
+use crate::atlas::{Atlas, Disk};
 use crate::choice::Site;
 use crate::disk::Crash;
 use crate::history::Kind;
 use crate::network::place;
+use crate::oracle::members::is_quorum;
 use crate::oracle::{Check, Failure};
 use crate::trace::What;
 
@@ -48,12 +49,31 @@ enum Frozen {
     Bystander,
 }
 
+/// The last entry that a snapshot of this node covers.
+fn log_covered(state: &RaftState) -> u64 {
+    state.log().snapshot().map_or(0, |snapshot| snapshot.last_included.index.get())
+}
+
+/// The membership after these learners were promoted; `None` if nobody was to be.
+fn promoted<'a>(
+    present: &Membership,
+    plans: impl IntoIterator<Item = (&'a NodeId, &'a Promotion)>,
+) -> Option<Membership> {
+    let mut voters = present.voters().clone();
+    for (learner, promotion) in plans {
+        voters.insert(*learner);
+        if let Promotion::Replaces(old) = promotion {
+            voters.remove(old);
+        }
+    }
+    let is_other = voters != *present.voters();
+    let (id, members) = (present.id(), present.members().clone());
+    is_other.then(|| Membership::from_parts(id, members, voters, BTreeSet::new()))?
+}
+
 impl World {
     pub(super) fn begin_liveness(&mut self) {
-        let able: Vec<usize> = (0..self.seats.len())
-            .filter(|seat| !self.atlas.is_damaged(self.seats[*seat].id))
-            .collect();
-        let core = if self.atlas.has_quorum() { self.draw_core(able) } else { Vec::new() };
+        let core = self.draw_core();
         let bound = TIMEOUTS * self.swarm.election_max_ns() + self.swarm.patience_ns + GRACE_NS;
         let ids: Vec<NodeId> = core.iter().map(|seat| self.seats[*seat].id).collect();
         self.tell(|| What::Part { text: format!("liveness: {ids:?} must serve and come to rest") });
@@ -72,16 +92,64 @@ impl World {
         self.push(self.now + self.swarm.election_ns, Event::Checkup);
     }
 
-    /// Some machines with undamaged disks: a quorum, or more.
-    fn draw_core(&self, able: Vec<usize>) -> Vec<usize> {
-        let quorum = self.seats.len() / 2 + 1;
-        let spare = self.choices.choose(Site::Core, (able.len() - quorum + 1) as u64);
-        let mut core = able;
+    /// Some machines with disks that count: a quorum of every membership that is or may yet be in
+    /// force, or more. Empty if there is none.
+    fn draw_core(&self) -> Vec<usize> {
+        let possible = self.possible();
+        let disks = self.all_disks();
+        let is_member = |node| possible.iter().any(|group| group.members().contains_key(&node));
+        let able = disks.iter().filter(|disk| is_member(disk.node));
+        let able = able.filter(|disk| possible.iter().all(|group| self.atlas.counts(group, disk)));
+        let mut core: Vec<usize> = able.map(|disk| place(disk.node)).collect();
+        let is_enough = |core: &[usize]| {
+            let works = |node: NodeId| core.contains(&place(node));
+            possible.iter().all(|group| is_quorum(group, works))
+        };
+        if !is_enough(&core) {
+            return Vec::new();
+        }
+        let spare = self.choices.choose(Site::Core, core.len() as u64);
         for _ in 0..spare {
             let out = self.choices.choose(Site::Core, core.len() as u64);
-            core.remove(usize::try_from(out).expect("a small number"));
+            let out = core.remove(usize::try_from(out).expect("a small number"));
+            if !is_enough(&core) {
+                core.push(out);
+            }
         }
+        core.sort_unstable();
         core
+    }
+
+    /// Every membership that is or may come into force without anybody asking: what disks and
+    /// processes hold, and what becomes of it when learners are promoted by themselves, for until
+    /// it notices who is gone a leader may still do that.
+    fn possible(&self) -> Vec<Membership> {
+        let mut possible = self.oracle.possible();
+        let newest = self.oracle.membership().id();
+        let held = self.seats.iter().filter_map(|seat| seat.process());
+        let held = held.flat_map(|process| process.raft.state().log().memberships());
+        for membership in held.filter(|held| held.id().index > newest.index) {
+            if !possible.contains(membership) {
+                possible.push(membership.clone());
+            }
+        }
+        let promoted = possible.iter().flat_map(|membership| {
+            let plans = membership.promotions().iter();
+            let each = plans.clone().map(|plan| promoted(membership, [plan]));
+            each.chain([promoted(membership, plans)]).collect::<Vec<_>>()
+        });
+        let promoted: Vec<Membership> = promoted.flatten().collect();
+        possible.extend(promoted);
+        possible
+    }
+
+    /// The machines of the core that belong to the group now.
+    fn members(&self) -> Vec<usize> {
+        let core = self.liveness.as_ref().map(|liveness| liveness.core.clone());
+        let group = self.oracle.membership().members();
+        let mut members = core.unwrap_or_default();
+        members.retain(|seat| group.contains_key(&self.seats[*seat].id));
+        members
     }
 
     fn heal_world(&mut self) {
@@ -202,10 +270,15 @@ impl World {
             let text = format!("{} stands still and does not say what it misses", seat.id);
             return Err(Failure::of("damage", seat.id, text));
         }
-        let up = self.seats.iter().filter(|seat| seat.process().is_some()).count();
+        let disks = self.all_disks();
+        let newest = self.oracle.membership();
+        let takes_part = |node: NodeId| {
+            let counts = |disk: &&Disk<'_>| disk.node == node && self.atlas.counts(newest, disk);
+            self.seats[place(node)].process().is_some() && disks.iter().any(|disk| counts(&disk))
+        };
         let quiet = self.liveness.as_ref().and_then(|liveness| liveness.quiet);
-        if up * 2 <= self.seats.len() && quiet.is_some_and(|quiet| quiet < committed) {
-            let text = format!("{up} of {} take part, and entries are committed", self.seats.len());
+        if !is_quorum(newest, takes_part) && quiet.is_some_and(|quiet| quiet < committed) {
+            let text = format!("no quorum of {newest} takes part, and entries are committed");
             return Err(Failure::new("damage", text));
         }
         self.is_finished = true;
@@ -214,10 +287,11 @@ impl World {
 
     /// What the core still lacks; `None` if it is at rest, having served.
     fn unmet(&mut self) -> Option<String> {
+        self.skip_who_left();
         if !self.clients_rest() {
             return Some("an operation has not ended".into());
         }
-        let core = self.liveness.as_ref().map(|liveness| liveness.core.clone())?;
+        let core = self.members();
         let down = core.iter().find(|seat| self.seats[**seat].process().is_none());
         if let Some(seat) = down {
             return Some(format!("{} is not up", self.seats[*seat].id));
@@ -237,7 +311,32 @@ impl World {
         if let Some((seat, kind)) = probe.script.front() {
             return Some(format!("a new {kind:?} at {}", self.seats[*seat].id));
         }
-        self.unrest(&core)
+        self.unsettled(&core).or_else(|| self.unrest(&core))
+    }
+
+    /// The last client does not ask who was removed meanwhile.
+    fn skip_who_left(&mut self) {
+        let members = self.members();
+        let Some(probe) = &mut self.probe else { return };
+        let (client, before) = (probe.client, probe.script.len());
+        probe.script.retain(|(seat, _)| members.contains(seat));
+        if probe.script.len() < before {
+            self.abandon(client);
+        }
+    }
+
+    /// What of a membership change has not come to its end.
+    fn unsettled(&self, core: &[usize]) -> Option<String> {
+        let group = self.oracle.membership();
+        if group.is_joint() {
+            return Some(format!("the group is still between two memberships: {group}"));
+        }
+        let works = |node: NodeId| core.contains(&place(node));
+        let waits = group.promotions().iter().find(|(learner, promotion)| {
+            let aim = promoted(group, [(*learner, *promotion)]);
+            works(**learner) && aim.is_some_and(|aim| is_quorum(&aim, works))
+        });
+        waits.map(|(learner, _)| format!("{learner} keeps up, and is not promoted in {group}"))
     }
 
     /// Whether all follow one leader, which may be outside the core.
@@ -258,6 +357,15 @@ impl World {
             let marks = (state.commit_index(), state.last_applied(), state.log().durable());
             if marks != (last.index, last.index, last.index) {
                 return Some(format!("{} is at {marks:?}, its log ends at {last}", machine.id));
+            }
+            let covered = log_covered(state);
+            let every = self.swarm.snapshots.entries;
+            if every > 0 && last.index.get() / every > covered / every {
+                let id = machine.id;
+                return Some(format!("a snapshot of {id} is due, the newest covers {covered}"));
+            }
+            if process.is_capturing || process.fetch.is_some() {
+                return Some(format!("a snapshot is under way on {}", machine.id));
             }
             if process.raft.waiting_proposals() > process.forgotten.len() {
                 return Some(format!("proposals wait on {}", machine.id));
@@ -293,7 +401,7 @@ impl World {
             .map(|seat| (self.seats[*seat].id, &self.oracle.images[*seat].log[..]));
         let logs: Vec<(NodeId, &[Term])> = logs.collect();
         // A core is a quorum of undamaged disks, and whatever is committed was durable on a quorum.
-        if let Some(index) = Atlas::missing(&canonical, &logs) {
+        if let Some(index) = Atlas::missing(canonical, &logs) {
             let text = format!("the committed entry {index} is on no disk of the core");
             return Err(Failure::new("durability", text));
         }

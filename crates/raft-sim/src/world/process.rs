@@ -3,11 +3,13 @@
 //! Read next: `clients.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use raft_core::{ClusterId, Incarnation, RaftNode, Time};
+use raft_core::{ClusterId, Incarnation, NodeId, RaftNode, SnapshotMeta, Time};
 use raft_storage::disk::Environment;
-use raft_storage::{Applier, FileStorage, IdentifyError, Storage, identify};
+use raft_storage::{Applier, FileStorage, IdentifyError, SnapshotManager, Storage, identify};
 
 use super::lanes::GROUP;
 use super::{Event, World};
@@ -28,6 +30,33 @@ const ROOT: &str = "/data";
 const ROUND_TRIP_PERIOD: u64 = 50;
 
 const MILLIS: u64 = 1_000_000;
+
+/// Why a process does not start.
+enum Trouble {
+    Identify(IdentifyError),
+    Snapshot(String),
+}
+
+impl Trouble {
+    fn snapshot(error: impl fmt::Display) -> Self {
+        Self::Snapshot(error.to_string())
+    }
+}
+
+impl From<IdentifyError> for Trouble {
+    fn from(error: IdentifyError) -> Self {
+        Self::Identify(error)
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identify(error) => fmt::Display::fmt(error, f),
+            Self::Snapshot(error) => f.write_str(error),
+        }
+    }
+}
 
 impl World {
     /// Starts a process: it reads its disk, and takes part when that is done.
@@ -56,16 +85,36 @@ impl World {
         }
     }
 
-    fn open_disk(&mut self, seat: usize) -> Result<Recovering, IdentifyError> {
+    fn open_disk(&mut self, seat: usize) -> Result<Recovering, Trouble> {
         let environment = self.environment(seat);
-        let disk = std::sync::Arc::new(self.seats[seat].disk.handle());
+        let disk = Arc::new(self.seats[seat].disk.handle());
         let storage = FileStorage::open_with(disk, environment, ROOT, self.swarm.files);
         let mut storage = storage.map_err(IdentifyError::Storage)?;
         let incarnation = u128::from(self.entropy()) << 64 | u128::from(self.entropy());
         let node = self.seats[seat].id;
         identify(&mut storage, CLUSTER, node, Incarnation::new(incarnation))?;
         let restored = storage.restore(GROUP).map_err(IdentifyError::Storage)?;
-        Ok(Recovering { storage, restored })
+        let snapshots = storage.snapshots().map(Arc::new).map_err(Trouble::snapshot)?;
+        let applier = self.recovered_machine(node, &snapshots, restored.snapshot.as_ref())?;
+        Ok(Recovering { storage, restored, snapshots, applier })
+    }
+
+    /// A state machine that is what the newest snapshot of the log holds.
+    fn recovered_machine(
+        &self,
+        node: NodeId,
+        snapshots: &Arc<SnapshotManager>,
+        newest: Option<&SnapshotMeta>,
+    ) -> Result<Applier, Trouble> {
+        let salt = node.get() << 32 | 0x51;
+        let machines = &self.ingredients.machines;
+        let machine = machines.examined(self.complaints.clone(), salt, ROUND_TRIP_PERIOD);
+        let Some(meta) = newest else {
+            return Applier::recovered(machine, None).map_err(Trouble::snapshot);
+        };
+        let mut source = snapshots.open_source(GROUP, meta.id).map_err(Trouble::snapshot)?;
+        snapshots.retain(GROUP, meta.id);
+        Applier::recovered(machine, Some((meta, &mut *source))).map_err(Trouble::snapshot)
     }
 
     /// 64 bits no two processes share, whatever is chosen.
@@ -94,14 +143,18 @@ impl World {
     }
 
     /// A disk did not open: that needs a cause, and the node stays down until somebody acts.
-    fn cannot_start(&mut self, seat: usize, error: &IdentifyError) -> Check {
-        if self.seats[seat].is_swapped && matches!(error, IdentifyError::Foreign { .. }) {
+    fn cannot_start(&mut self, seat: usize, error: &Trouble) -> Check {
+        let is_foreign = matches!(error, Trouble::Identify(IdentifyError::Foreign { .. }));
+        if self.seats[seat].is_swapped && is_foreign {
             let text = error.to_string();
             self.tell_process(seat, ProcessState::Down, &text);
             self.seats[seat].halted = Some(text);
             return Ok(());
         }
-        self.halt(seat, &error.to_string())
+        match error {
+            Trouble::Identify(error) => self.halt(seat, &error.to_string()),
+            Trouble::Snapshot(text) => self.snapshot_unread(seat, text),
+        }
     }
 
     /// Its disk is read: the process takes part.
@@ -120,34 +173,45 @@ impl World {
             let text = format!("{node} started from the disk of another node");
             return Err(Failure::of("identity", node, text));
         }
-        let Recovering { storage, restored } = *recovering;
+        let Recovering { storage, restored, snapshots, applier } = *recovering;
         let under_way = std::mem::take(&mut machine.under_way);
-        self.oracle.recovered(node, &restored, &under_way)?;
-        let seed = self.entropy();
-        let config = self.swarm.config(node.get(), seed);
         let incarnation =
             storage.identity().map_or(Incarnation::new(0), |identity| identity.peer.incarnation);
+        machine.incarnation = Some(incarnation);
+        let joins = machine.joins;
+        self.oracle.begins(node, incarnation);
+        self.oracle.recovered(node, &restored, &under_way)?;
+        let covered = restored.covered().index;
+        self.oracle.restores(node, covered);
+        if let Some(digest) = applier.digest().filter(|_| covered > raft_core::Index::ZERO) {
+            self.oracle.restored_state(node, covered, digest)?;
+        }
+        let seed = self.entropy();
+        let config = self.swarm.config(node.get(), joins, seed);
         let now = self.seats[seat].clock.at(self.now);
         let raft = RaftNode::new(config, incarnation, restored, now).map_err(|error| {
             Failure::of("recovery", node, format!("{node} does not start: {error}"))
         })?;
-        let salt = node.get() << 32 | 0x51;
-        let machines = &self.ingredients.machines;
-        let machine = machines.examined(self.complaints.clone(), salt, ROUND_TRIP_PERIOD);
         let process = Process {
             raft,
             storage,
-            applier: Applier::new(machine),
+            applier,
+            snapshots,
+            fetch: None,
+            is_capturing: false,
             disk_queue: VecDeque::new(),
             disk_work: None,
             writes: 0,
+            written_since: VecDeque::new(),
             application_queue: VecDeque::new(),
             is_applying: false,
             timer: None,
             is_pump_due: false,
+            touched_at: now,
             open: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             queries: BTreeMap::new(),
+            bounded: BTreeSet::new(),
         };
         let machine = &mut self.seats[seat];
         machine.is_initialized = true;
@@ -189,6 +253,7 @@ impl World {
         let machine = &mut self.seats[seat];
         machine.life += 1;
         machine.effects_left = None;
+        machine.is_transferring = false;
         let id = machine.id;
         let stage = std::mem::replace(&mut machine.stage, Stage::Down);
         if let Stage::Up(process) = stage {

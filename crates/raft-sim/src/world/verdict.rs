@@ -45,6 +45,7 @@ impl World {
         let mut machine = self.ingredients.machines.plain();
         witness(&self.history, &log, &mut *machine)
             .map_err(|text| Failure::new("linearizability", text))?;
+        self.judge_old_reads()?;
         match &self.ingredients.judge {
             Some(judge) => {
                 let judged = judge.judge(&self.history);
@@ -52,5 +53,33 @@ impl World {
             }
             None => Ok(()),
         }
+    }
+
+    /// Reads that may be old were answered from a state that there was.
+    fn judge_old_reads(&self) -> Check {
+        let mut reads: Vec<_> = self.old_reads.iter().collect();
+        reads.sort_by_key(|read| read.index);
+        let mut machine = self.ingredients.machines.plain();
+        let log = self.oracle.log(|_| None);
+        let mut entries = log.iter().peekable();
+        for read in reads {
+            while let Some(entry) = entries.next_if(|entry| entry.id.index <= read.index) {
+                let Some(command) = &entry.command else { continue };
+                // Whoever halts was told of by the witness.
+                let _ = machine.apply(entry.id, command);
+            }
+            let expected = machine.query(&read.query);
+            if expected != read.answer {
+                let (node, index) = (read.node, read.index);
+                let [query, answer, expected] = [&read.query, &read.answer, &expected]
+                    .map(|bytes| bytes.escape_ascii().to_string());
+                let text = format!(
+                    "{node} answers \"{query}\" at {index} by \"{answer}\"; the log says \
+                     \"{expected}\""
+                );
+                return Err(Failure::of("bounded reads", node, text));
+            }
+        }
+        Ok(())
     }
 }

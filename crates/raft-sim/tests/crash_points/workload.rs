@@ -122,7 +122,8 @@ fn create(group: usize) -> Write {
 }
 
 fn compact(group: usize, (term, commit): (u64, u64), last: EntryId) -> Write {
-    Write { base: Some(Base::Compacted(snapshot(last))), ..append(group, (term, commit), &[]) }
+    let base = Base::Compacted { snapshot: snapshot(last), upto: last };
+    Write { base: Some(base), ..append(group, (term, commit), &[]) }
 }
 
 fn install(group: usize, (term, commit): (u64, u64), last: EntryId) -> Write {

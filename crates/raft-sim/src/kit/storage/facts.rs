@@ -30,7 +30,7 @@ impl Facts {
     /// In a few words.
     pub(super) fn describe(&self) -> String {
         let words = GROUPS.iter().zip(&self.0).map(|(group, GroupFacts { restored, log })| {
-            let (state, base) = (restored.hard_state, restored.base());
+            let (state, base) = (restored.hard_state, restored.base);
             format!(
                 "group {group}: term {}, vote {:?}, hint {}, log {base} to {}, {} entries",
                 state.term,
@@ -49,7 +49,7 @@ impl GroupFacts {
         let cannot = |error| format!("cannot restore group {group}: {error}");
         let mut restored = storage.restore(group).map_err(cannot)?;
         restored.validate().map_err(|error| format!("restored is nonsense: {error}"))?;
-        let range = restored.base().index.next()..restored.last.index.next();
+        let range = restored.base.index.next()..restored.last.index.next();
         let log = storage.entries(group, range, u64::MAX);
         let log = log.map_err(|error| format!("cannot read group {group}: {error}"))?;
         let tail = std::mem::take(&mut restored.tail);

@@ -148,7 +148,8 @@ impl Log {
         let index = self.state.commit.get();
         self.base = EntryId::new(self.entries[&index], Index::new(index));
         self.entries.retain(|kept, _| *kept > index);
-        self.with(Some(Base::Compacted(snapshot(self.base))), Vec::new())
+        let base = Base::Compacted { snapshot: snapshot(self.base), upto: self.base };
+        self.with(Some(base), Vec::new())
     }
 
     fn install(&mut self, index: u64) -> Write {

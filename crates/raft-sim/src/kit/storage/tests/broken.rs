@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use raft_core::{Entry, GroupId, HardState, Identity, Index, Persist, Restored};
+use raft_core::{Entry, GroupId, HardState, Identity, Index, Persist, Restored, SnapshotError};
 use raft_storage::disk::{Disk, DiskFile, DiskLock, OpenMode};
-use raft_storage::{Alignment, MemoryStorage, Storage, StorageError, StorageStats};
+use raft_storage::{
+    Alignment, MemoryStorage, SnapshotManager, Storage, StorageError, StorageStats,
+};
 
 use super::super::life::identity;
 use super::super::{LAWS, StorageSubject, check, judge_by};
@@ -246,6 +248,10 @@ impl Storage for Flawed {
 
     fn stats(&self) -> StorageStats {
         self.inner.stats()
+    }
+
+    fn snapshots(&self) -> Result<SnapshotManager, SnapshotError> {
+        self.inner.snapshots()
     }
 }
 
