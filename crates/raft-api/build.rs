@@ -51,7 +51,7 @@ fn rename_fields(files: &mut FileDescriptorSet) {
 const RUST_NAMES: [(&str, &str); 2] = [("peerURLs", "peer_urls"), ("clientURLs", "client_urls")];
 
 /// Imports come along by themselves; these are the roots.
-const PROTOS: [&str; 9] = [
+const PROTOS: [&str; 10] = [
     "kv.proto",
     "watch.proto",
     "lease.proto",
@@ -61,4 +61,5 @@ const PROTOS: [&str; 9] = [
     "lock.proto",
     "election.proto",
     "health.proto",
+    "membership.proto",
 ];

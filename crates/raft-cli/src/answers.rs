@@ -3,6 +3,8 @@
 //! `simple` and `json` are fixed by scripts that exist; the tests below hold what etcd's own
 //! command line printed for the same answers. Read next: `json.rs`.
 
+mod members;
+
 use core::time::Duration;
 
 use raft_api::etcdserverpb::response_op::Response;
@@ -17,6 +19,8 @@ use crate::endpoint::Endpoint;
 use crate::json::{self, Object};
 use crate::output::{Answer, Fields, Table, human_bytes, line, number, text};
 use crate::quote::escaped;
+
+pub(crate) use members::{Changed, Moved, Shown, Start};
 
 /// The answer to a read, and what of it was asked for.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::endpoint::Endpoint;
 use crate::kv::{CompactArgs, DelArgs, GetArgs, PutArgs};
+use crate::leader::{MoveArgs, TransferArgs};
 use crate::member::MemberCommand;
 use crate::output::Format;
 use crate::status::{EndpointCommand, StatusArgs};
@@ -72,9 +73,13 @@ pub(crate) enum Command {
     /// Forget the history below a revision
     #[command(visible_alias = "compaction")]
     Compact(CompactArgs),
-    /// Show the membership
+    /// Show and change the membership
     #[command(subcommand)]
     Member(MemberCommand),
+    /// Hand leadership to another member, whichever member is asked
+    TransferLeader(TransferArgs),
+    /// Hand leadership to another member, as etcdctl does it
+    MoveLeader(MoveArgs),
     /// Show how single nodes are
     #[command(subcommand)]
     Endpoint(EndpointCommand),
@@ -174,7 +179,8 @@ Examples:
   raftctl put colour green
   raftctl get colour --print-value-only
   raftctl --endpoints 10.0.0.1:2379,10.0.0.2:2379 get user/ --prefix --keys-only
-  raftctl endpoint status --cluster -w table";
+  raftctl endpoint status --cluster -w table
+  raftctl member add n4 --peer-urls=http://10.0.0.4:2380";
 
 #[cfg(test)]
 mod tests {

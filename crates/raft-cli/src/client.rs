@@ -12,6 +12,7 @@ use core::time::Duration;
 use raft_api::etcdserverpb::cluster_client::ClusterClient;
 use raft_api::etcdserverpb::kv_client::KvClient;
 use raft_api::etcdserverpb::maintenance_client::MaintenanceClient;
+use raft_api::membership::membership_client::MembershipClient;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tonic::transport::{self, Channel};
@@ -73,6 +74,22 @@ impl Client {
         &self,
         call: impl AsyncFn(Connection) -> Result<T, Status>,
     ) -> Result<T, CallError> {
+        self.once(Effect::Write, call).await
+    }
+
+    /// Calls the first endpoint that can be reached, once, to change the cluster itself.
+    pub(crate) async fn change<T>(
+        &self,
+        call: impl AsyncFn(Connection) -> Result<T, Status>,
+    ) -> Result<T, CallError> {
+        self.once(Effect::Change, call).await
+    }
+
+    async fn once<T>(
+        &self,
+        effect: Effect,
+        call: impl AsyncFn(Connection) -> Result<T, Status>,
+    ) -> Result<T, CallError> {
         let patience = Patience::new(self);
         let mut attempts = Vec::new();
         for (number, endpoint) in self.endpoints.iter().enumerate() {
@@ -88,7 +105,7 @@ impl Client {
             };
             attempts.push((endpoint.clone(), failure));
         }
-        Err(CallError { effect: Effect::Write, attempts })
+        Err(CallError { effect, attempts })
     }
 
     /// Calls every endpoint, all at once, each with the whole time. Answers come in the order of
@@ -170,6 +187,11 @@ impl Connection {
     /// The maintenance service.
     pub(crate) fn maintenance(self) -> MaintenanceClient<Channel> {
         MaintenanceClient::new(self.0)
+    }
+
+    /// raftd's own service about the membership.
+    pub(crate) fn membership(self) -> MembershipClient<Channel> {
+        MembershipClient::new(self.0)
     }
 
     /// A second handle of the same connection, for a call after this one.

@@ -23,6 +23,17 @@ pub(crate) enum CliError {
     Input(InputError),
     /// No endpoint gave the answer.
     Call(CallError),
+    /// No member, or more than one, has the name.
+    Member {
+        /// The name, or what was meant as an id.
+        word: String,
+        /// Whether several have it.
+        is_ambiguous: bool,
+        /// The members there are.
+        listed: Vec<String>,
+    },
+    /// None of the endpoints leads.
+    NoLeaderAmongEndpoints,
     /// The answer came but could not be printed.
     Output(io::Error),
 }
@@ -31,7 +42,10 @@ impl CliError {
     /// The exit code that `--help` documents.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Call(_) | Self::Output(_) => 1,
+            Self::Call(_)
+            | Self::Member { .. }
+            | Self::NoLeaderAmongEndpoints
+            | Self::Output(_) => 1,
             Self::Input(_) => 2,
         }
     }
@@ -42,6 +56,18 @@ impl fmt::Display for CliError {
         match self {
             Self::Input(error) => write!(formatter, "standard input: {error}"),
             Self::Call(error) => error.fmt(formatter),
+            Self::Member { word, is_ambiguous, listed } => {
+                let many = if *is_ambiguous { "several members are" } else { "no member is" };
+                write!(
+                    formatter,
+                    "{many} called {word}; name one by its id, of these: {}",
+                    listed.join(", ")
+                )
+            }
+            Self::NoLeaderAmongEndpoints => formatter.write_str(
+                "none of the endpoints leads; give all of them with --endpoints, or use \
+                 transfer-leader, which any member obeys",
+            ),
             Self::Output(error) => write!(formatter, "standard output: {error}"),
         }
     }
@@ -68,6 +94,8 @@ pub(crate) enum Effect {
     Read,
     /// It must not be sent twice.
     Write,
+    /// The same, for what changes the cluster and not the store.
+    Change,
 }
 
 /// A call that no endpoint answered as wanted: what was tried, in order. Never empty.
@@ -89,6 +117,11 @@ impl CallError {
             (Effect::Write, Outcome::NotApplied) => "; the write was not applied",
             (Effect::Write, Outcome::Unknown) => {
                 "; it is unknown whether the write was applied, read before you repeat it"
+            }
+            (Effect::Change, Outcome::NotApplied) => "; nothing was changed",
+            (Effect::Change, Outcome::Unknown) => {
+                "; it is unknown whether it was done, look at `raftctl member list` before you \
+                 repeat it"
             }
         }
     }

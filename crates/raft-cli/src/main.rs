@@ -7,7 +7,8 @@
 //! * the exit code tells a cluster that refused (1) from a command that was wrong (2).
 //!
 //! Read next: `args.rs` (the command line), `client.rs` (failover), `output.rs` (formats); then a
-//! file per family of commands: `kv.rs`, `txn.rs`, `member.rs`, `status.rs`.
+//! file per family of commands: `kv.rs`, `txn.rs`, `member.rs`, `leader.rs`,
+//! `status.rs`.
 
 mod answers;
 mod args;
@@ -17,6 +18,7 @@ mod error;
 mod input;
 mod json;
 mod kv;
+mod leader;
 mod member;
 mod output;
 mod quote;
@@ -58,9 +60,9 @@ async fn run(cli: Cli) -> Result<Report, CliError> {
         Command::Del(args) => kv::del(&client, format, &args).await,
         Command::Txn(args) => txn::run(&client, format, &args, &mut stdin).await,
         Command::Compact(args) => kv::compact(&client, format, &args).await,
-        Command::Member(member::MemberCommand::List(args)) => {
-            member::list(&client, format, &args).await
-        }
+        Command::Member(command) => member::run(&client, format, command).await,
+        Command::TransferLeader(args) => leader::transfer(&client, format, args).await,
+        Command::MoveLeader(args) => leader::move_leader(&client, format, args).await,
         Command::Endpoint(status::EndpointCommand::Status(args)) | Command::Status(args) => {
             status::status(&client, format, &args).await
         }

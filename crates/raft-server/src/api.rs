@@ -4,6 +4,7 @@ mod cluster;
 mod health;
 mod kv;
 mod maintenance;
+mod membership;
 
 use std::sync::Arc;
 

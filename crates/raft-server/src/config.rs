@@ -58,6 +58,13 @@ pub struct Config {
     /// Time without a leader before a member campaigns. Default 1 s; at least five heartbeats, at
     /// most 50 s.
     pub election_timeout: Duration,
+    /// Members that should lead, by id, the most preferred first; the same on all members. Default
+    /// nobody.
+    pub preferred_leaders: Vec<MemberId>,
+    /// A snapshot is taken every so many entries. Default 10,000.
+    pub snapshot_count: u64,
+    /// Entries kept behind a snapshot, for members that are a little late. Default 5,000.
+    pub snapshot_catchup_entries: u64,
     /// Largest request of a client, in bytes. Default 1.5 MiB.
     pub max_request_bytes: u64,
     /// Most operations in one transaction. Default 128.
@@ -75,7 +82,7 @@ pub struct Config {
 pub enum ClusterState {
     /// Makes the cluster that `--initial-cluster` lists, together with its other members.
     New,
-    /// Joins the running cluster, which already lists this member.
+    /// Joins a running cluster, which lists this member or soon will.
     Existing,
 }
 
@@ -122,7 +129,7 @@ impl Config {
         rules::check(parsed, warnings)
     }
 
-    /// The id of this member.
+    /// The id that the flags give this member: what it has on an empty disk.
     pub fn member_id(&self) -> MemberId {
         MemberId::of(&self.initial_advertise_peer_urls, &self.initial_cluster_token)
     }

@@ -3,13 +3,15 @@
 //! Clients write without pause, each write a value that exists once. Again and again the leader is
 //! killed with SIGKILL and started again. At the end everything is read back from every member and
 //! compared with what clients were told: what was acknowledged must be there, what was never sent
-//! must not, and revisions must tell the order in which things happened.
+//! must not, and revisions must tell the order in which things happened. With `--grow` the
+//! membership changes instead (`grow.rs`).
 //!
 //! Read next: `demo/judge.rs`, what counts as a broken promise; `demo/client.rs`, what clients do.
 
 mod client;
 mod display;
 mod driver;
+mod grow;
 mod history;
 mod judge;
 mod observe;
@@ -35,6 +37,7 @@ pub const HELP: &str = "\
 Usage:
 
   raftd demo [--writes N] [--kills K] [--clients C] [--nodes M] [--json] [--data-dir DIR]
+  raftd demo --grow [--writes N] [--clients C] [--json] [--data-dir DIR]
 
 Runs a cluster on this machine under load, kills its leader again and again, and checks that no
 acknowledged write is lost and nothing appears that was not written. Exit status 1 if it is.
@@ -47,6 +50,9 @@ acknowledged write is lost and nothing appears that was not written. Exit status
         How many clients write at the same time.
   --nodes '3'
         How many members, 1 to 9. With fewer than 3, none may fail: they stand still meanwhile.
+  --grow 'false'
+        Change the membership instead of killing leaders: three members become five, one is lost
+        and replaced, and the five become three again.
   --json 'false'
         Print the result as one JSON object on stdout.
   --data-dir ''
@@ -66,6 +72,8 @@ pub struct DemoOptions {
     pub clients: u32,
     /// Members.
     pub nodes: usize,
+    /// Change the membership instead of killing leaders.
+    pub grow: bool,
     /// Print the result as JSON.
     pub json: bool,
     /// Where the cluster lives; a directory that is removed after a success if not given.
@@ -86,24 +94,39 @@ impl DemoOptions {
         let kills = parsed.number(&FLAGS[1], 5, (0, 1000));
         let clients = parsed.number(&FLAGS[2], 32, (1, 1000));
         let nodes = parsed.number(&FLAGS[3], 3, NODES);
+        let grow = parsed.is_on("grow");
+        for flag in ["kills", "nodes", "program"] {
+            if grow && parsed.text(flag).is_some() {
+                parsed.problems.push(format!(
+                    "--{flag} does not go with --grow, whose members come and go by a plan of its \
+                     own; drop one of the two"
+                ));
+            }
+        }
         if !parsed.problems.is_empty() {
             return Err(ConfigError { violations: parsed.problems });
         }
         Ok(Self {
             writes,
-            kills,
+            kills: if grow { 0 } else { kills },
             clients,
-            nodes,
+            nodes: if grow { grow::PLACES } else { nodes },
+            grow,
             json: parsed.is_on("json"),
             data_dir: parsed.text("data-dir").filter(|dir| !dir.is_empty()).map(PathBuf::from),
             program: parsed.text("program").map(PathBuf::from),
         })
     }
 
+    /// How many kills or changes there are.
+    fn events(&self) -> u32 {
+        if self.grow { grow::CHANGES } else { self.kills }
+    }
+
     /// How long all of it may take at most: a bound against hanging, far above what is expected.
     fn limit(&self) -> Duration {
         Duration::from_mins(3)
-            + Duration::from_mins(2) * self.kills
+            + Duration::from_mins(2) * self.events()
             + Duration::from_millis(20 * self.writes)
     }
 }
@@ -197,6 +220,11 @@ enum DemoError {
         /// What it answered last.
         last_answer: String,
     },
+    /// The membership did not become what it was to be.
+    NotChanged {
+        /// What was answered last.
+        last_answer: String,
+    },
     /// A client ended before it was told to, which is a fault of this program.
     ClientLost,
 }
@@ -231,16 +259,20 @@ impl fmt::Display for DemoError {
             Self::NotRead { name, last_answer } => {
                 write!(f, "{name} could not be read at the end: {last_answer}")
             }
+            Self::NotChanged { last_answer } => {
+                write!(f, "the membership did not change as asked: {last_answer}")
+            }
             Self::ClientLost => write!(f, "a client ended too early; please report this"),
         }
     }
 }
 
-const FLAGS: [Flag; 7] = [
+const FLAGS: [Flag; 8] = [
     Flag { name: "writes", kind: Kind::Value, example: "20000" },
     Flag { name: "kills", kind: Kind::Value, example: "5" },
     Flag { name: "clients", kind: Kind::Value, example: "32" },
     Flag { name: "nodes", kind: Kind::Value, example: "3" },
+    Flag { name: "grow", kind: Kind::Switch, example: "true" },
     Flag { name: "json", kind: Kind::Switch, example: "true" },
     Flag { name: "data-dir", kind: Kind::Value, example: "/tmp/demo" },
     Flag { name: "program", kind: Kind::Value, example: "/usr/local/bin/etcd" },
@@ -266,6 +298,10 @@ mod tests {
         let options = read(&["--writes=10", "--kills", "0", "--nodes=5", "--json"]).unwrap();
         assert_eq!((options.writes, options.kills, options.nodes), (10, 0, 5));
         assert!(options.json);
+        let options = read(&["--grow", "--writes=10"]).unwrap();
+        assert_eq!((options.grow, options.nodes, options.kills), (true, 6, 0));
+        let error = read(&["--grow", "--kills=1"]).unwrap_err().to_string();
+        assert!(error.starts_with("--kills does not go with --grow"), "{error}");
         let error = read(&["--writes=0", "--clients=x", "--kill=1"]).unwrap_err();
         assert_eq!(error.violations.len(), 3, "{error}");
         assert_eq!(error.violations[0], "--kill is not known; did you mean --kills?");

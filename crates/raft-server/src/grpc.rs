@@ -17,6 +17,7 @@ use raft_api::etcdserverpb::cluster_server::ClusterServer;
 use raft_api::etcdserverpb::kv_server::KvServer;
 use raft_api::etcdserverpb::maintenance_server::MaintenanceServer;
 use raft_api::health::health_server::HealthServer;
+use raft_api::membership::membership_server::MembershipServer;
 use raft_api::tonic::body::Body;
 use raft_api::tonic::{Code, Status};
 use tower_service::Service as _;
@@ -33,6 +34,7 @@ pub struct Router {
     cluster: ClusterServer<Api>,
     maintenance: MaintenanceServer<Api>,
     health: HealthServer<Api>,
+    membership: MembershipServer<Api>,
     operations: Arc<Operations<Api>>,
 }
 
@@ -54,6 +56,7 @@ impl Router {
             cluster: ClusterServer::from_arc(Arc::clone(&api)),
             maintenance: MaintenanceServer::from_arc(Arc::clone(&api)),
             health: HealthServer::from_arc(Arc::clone(&api)),
+            membership: MembershipServer::from_arc(Arc::clone(&api)),
             operations: Arc::new(Operations::new(Api(Arc::clone(&member)), metrics, timeout)),
             member,
         }
@@ -108,6 +111,7 @@ impl Router {
             | "etcdserverpb.Cluster"
             | "etcdserverpb.Maintenance"
             | "grpc.health.v1.Health"
+            | "raft.v1.Membership"
                 if !is_known =>
             {
                 let text = format!("unknown method {method} for service {service}");
@@ -117,6 +121,7 @@ impl Router {
             "etcdserverpb.Cluster" => self.cluster.call(request).await,
             "etcdserverpb.Maintenance" => self.maintenance.call(request).await,
             "grpc.health.v1.Health" => self.health.call(request).await,
+            "raft.v1.Membership" => self.membership.call(request).await,
             _ if is_known => {
                 let text = format!("{service}/{method} is not supported by this version of raftd");
                 Ok(Status::unimplemented(text).into_http())

@@ -12,10 +12,10 @@
 //! assert_eq!(config.data_dir.to_str(), Some("n1.etcd"), "defaults are etcd's");
 //! ```
 //!
-//! **Map.** [`command`] reads the command line. Serving: [`config`], [`identity`], [`logging`],
-//! [`http`], [`metrics`], [`shutdown`]. Trying out: [`dev`] runs a cluster on this machine,
-//! [`demo`] kills its leaders under load and judges what clients were promised; both stand on
-//! [`cluster`], which supervises child processes.
+//! **Map.** [`command`] reads the command line. Serving: [`config`], [`identity`], [`join`],
+//! [`server`], [`member`], [`troubles`], [`logging`], [`http`], [`metrics`], [`shutdown`]. Trying
+//! out: [`dev`] runs a cluster on this machine, [`demo`] kills its leaders under load and judges
+//! what clients were promised; both stand on [`cluster`], which supervises child processes.
 //!
 //! **Caveats.** TLS, users and roles are not supported yet; a flag that asks for them is refused.
 
@@ -35,9 +35,11 @@ pub mod flags;
 pub mod grpc;
 pub mod http;
 pub mod identity;
+pub mod join;
 pub mod logging;
 pub mod machine;
 pub mod member;
 pub mod metrics;
 pub mod server;
 pub mod shutdown;
+pub mod troubles;

@@ -9,11 +9,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft_api::etcdserverpb::Member;
 use raft_api::prost::Message;
 use raft_kv::SharedStore;
-use raft_runtime::{EntryId, Halt, SnapshotError, SnapshotSource, StateMachine};
+use raft_runtime::{EntryId, Halt, SnapshotCursor, SnapshotError, SnapshotSource, StateMachine};
 
 /// The first byte of an announcement; far above any version of the store's commands.
 const ANNOUNCEMENT: u8 = 0xa0;
@@ -28,7 +28,7 @@ impl Announced {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    fn insert(&self, member: Member) {
+    pub(crate) fn insert(&self, member: Member) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(member.id, member);
     }
 
@@ -89,15 +89,19 @@ impl StateMachine for Machine {
     }
 
     fn snapshot(&self) -> Result<Box<dyn SnapshotSource>, Halt> {
-        let head = Some(self.announced.encode());
-        Ok(Box::new(MachineSnapshot { head, store: self.store.snapshot()? }))
+        let announced = self.announced.encode();
+        let mut head = BytesMut::with_capacity(8 + announced.len());
+        head.put_u64_le(announced.len() as u64);
+        head.put_slice(&announced);
+        Ok(Box::new(MachineSnapshot { head: Some(head.freeze()), store: self.store.snapshot()? }))
     }
 
     fn restore(&mut self, snapshot: &mut dyn SnapshotSource) -> Result<(), SnapshotError> {
-        let head = snapshot.next_chunk()?;
-        let head = head.ok_or_else(|| SnapshotError::malformed("the announcements come first"))?;
-        self.announced.replace(head)?;
-        self.store.restore(snapshot)
+        let mut cursor = SnapshotCursor::new(snapshot);
+        let len = cursor.read(8)?.get_u64_le();
+        let announced = cursor.read(len)?;
+        self.store.restore(&mut cursor)?;
+        self.announced.replace(announced)
     }
 
     fn digest(&self) -> Option<u64> {
@@ -105,7 +109,7 @@ impl StateMachine for Machine {
     }
 }
 
-/// The announcements, then the store.
+/// The announcements behind their length, then the store.
 struct MachineSnapshot {
     head: Option<Bytes>,
     store: Box<dyn SnapshotSource>,
@@ -136,12 +140,29 @@ mod tests {
         machine.apply(EntryId::ZERO, &announcement(&member)).unwrap();
         assert_eq!(machine.store.revision(), 2, "an announcement is no revision");
 
-        let mut other = Machine { store: SharedStore::new(), announced: Announced::default() };
-        other.restore(&mut *machine.snapshot().unwrap()).unwrap();
-        assert_eq!(other.announced.get(7), Some(member));
-        let range = other.store.range(&RangeRequest { key: b"k", ..RangeRequest::default() });
-        assert_eq!(range.unwrap().count, 1);
-        assert_eq!(other.digest(), machine.digest());
+        let whole: Bytes = machine.snapshot().unwrap().read_all().unwrap().into();
+        // The disk cuts the bytes elsewhere than the state machine did.
+        for len in 1..=whole.len() {
+            let mut other = Machine { store: SharedStore::new(), announced: Announced::default() };
+            other.restore(&mut Cut { rest: whole.clone(), len }).unwrap();
+            assert_eq!(other.announced.get(7), Some(member.clone()), "in chunks of {len}");
+            let range = other.store.range(&RangeRequest { key: b"k", ..RangeRequest::default() });
+            assert_eq!(range.unwrap().count, 1, "in chunks of {len}");
+            assert_eq!(other.digest(), machine.digest());
+        }
+    }
+
+    /// A snapshot in chunks of one length.
+    struct Cut {
+        rest: Bytes,
+        len: usize,
+    }
+
+    impl SnapshotSource for Cut {
+        fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
+            let len = self.len.min(self.rest.len());
+            Ok((len > 0).then(|| self.rest.split_to(len)))
+        }
     }
 
     /// Bytes that are no announcement stop the node with a sentence that names the entry.

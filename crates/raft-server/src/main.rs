@@ -35,20 +35,25 @@ fn main() -> ExitCode {
 fn serve(config: Config) -> ExitCode {
     logging::start(config.log_level, config.log_format);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let served = runtime.map_err(|error| error.to_string()).and_then(|runtime| {
-        runtime.block_on(async {
-            let mut shutdown = Shutdown::listen().map_err(|error| error.to_string())?;
-            let stop = async { _ = shutdown.requested().await };
-            server::serve(config, stop).await.map_err(|error| chain(&error))
-        })
-    });
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tracing::error!("{error}");
-            ExitCode::FAILURE
+    let failed = |error: &dyn std::error::Error, status: u8| {
+        tracing::error!("{}", chain(error));
+        ExitCode::from(status)
+    };
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error, 1),
+    };
+    runtime.block_on(async {
+        let mut shutdown = match Shutdown::listen() {
+            Ok(shutdown) => shutdown,
+            Err(error) => return failed(&error, 1),
+        };
+        let stop = async { _ = shutdown.requested().await };
+        match server::serve(config, stop).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&error, error.exit_status()),
         }
-    }
+    })
 }
 
 /// An error with everything that caused it, in one sentence.

@@ -4,9 +4,12 @@
 //!   protocol, and its answers come from its own store (no client sees a redirect).
 //! * A linearizable read waits for its read index and then reads the local store.
 //!
-//! Read next: `api/kv.rs`.
+//! Read next: `api/kv.rs`; `member/changes.rs`, the membership.
 
-use std::collections::BTreeMap;
+mod changes;
+mod list;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +19,17 @@ use raft_api::etcdserverpb::{self as pb, ResponseHeader};
 use raft_api::prost::{Message, length_delimiter_len};
 use raft_api::tonic::Status;
 use raft_kv::{Command, Limits, Response, SharedStore, decode_answer};
-use raft_runtime::{Consistency, NodeId, Raft, ReadError, RoleName, StorageStats, WriteError};
+use raft_runtime::{
+    Consistency, Membership, NetStats, NodeId, Raft, ReadError, RoleName, StorageStats, WriteError,
+};
 
 use crate::config::Config;
 use crate::convert;
 use crate::machine::{Announced, announcement};
 use crate::metrics::{Gauge, Metrics};
+
+pub use changes::Hop;
+pub(crate) use list::etcd;
 
 /// A running member.
 #[derive(Debug)]
@@ -97,47 +105,19 @@ impl Member {
         }
     }
 
-    /// The members as clients see them: who belongs comes from the membership, names and URLs from
-    /// what each told, and before that from `--initial-cluster`.
-    pub fn members(&self) -> Vec<pb::Member> {
-        let membership = self.raft.metrics().status().membership;
-        let configured: BTreeMap<u64, (&String, &Vec<crate::config::Url>)> = self
-            .config
-            .initial_member_ids()
-            .into_iter()
-            .filter_map(|(name, id)| {
-                let (name, urls) = self.config.initial_cluster.get_key_value(&name)?;
-                Some((id.get(), (name, urls)))
-            })
-            .collect();
-        let known = membership.members().keys().map(|node| {
-            let id = node.get();
-            let mut member = self.announced.get(id).unwrap_or_else(|| pb::Member {
-                id,
-                peer_urls: configured
-                    .get(&id)
-                    .map(|(_, urls)| urls.iter().map(ToString::to_string).collect())
-                    .unwrap_or_default(),
-                ..pb::Member::default()
-            });
-            member.is_learner = !membership.is_voter(*node);
-            member
-        });
-        known.collect()
-    }
-
     /// Tells the cluster this member's name and URLs, until it is in the log or the node stops.
     pub async fn announce(&self) {
         let urls = |urls: &[crate::config::Url]| urls.iter().map(ToString::to_string).collect();
-        let me = pb::Member {
+        let mut me = pb::Member {
             id: self.id(),
             name: self.config.name.clone(),
-            peer_urls: urls(&self.config.initial_advertise_peer_urls),
+            peer_urls: Vec::new(),
             client_urls: urls(&self.config.advertise_client_urls),
             is_learner: false,
         };
         // What is already known needs no entry; to know that, this member must have caught up.
         while self.raft.barrier(Consistency::Linearizable).await != Err(ReadError::Stopped) {
+            me.peer_urls = self.own_peer_urls(&self.raft.membership().await);
             if self.announced.get(me.id).as_ref() == Some(&me) {
                 return;
             }
@@ -162,8 +142,10 @@ impl Member {
         metrics.proposals_pending.set_count(measured.waiting() as u64);
         metrics.proposals_failed.raise_to(status.counters.proposals_failed);
         metrics.server_id.at(&[&format!("{:x}", self.id())]).set(1.0);
+        let network = measured.network();
+        self.refresh_membership(&status.membership, &network);
         self.refresh_disk(&measured.storage());
-        self.refresh_network(&measured.network());
+        self.refresh_network(&network);
         let store = self.store.stats();
         metrics.db_bytes.set_count(store.bytes);
         metrics.db_in_use_bytes.set_count(store.bytes);
@@ -172,13 +154,26 @@ impl Member {
         set_signed(&metrics.compact_revision, store.compacted_revision);
     }
 
+    fn refresh_membership(&self, membership: &Membership, network: &NetStats) {
+        let is_heard = |node: &NodeId| {
+            let peer = network.peers.get(node);
+            *node == self.raft.id() || peer.is_some_and(|peer| peer.is_connected)
+        };
+        let metrics = &self.metrics;
+        metrics.members.set_count(membership.members().len() as u64);
+        metrics.voters.set_count(membership.voters().len() as u64);
+        metrics.learners.set_count(membership.learners().count() as u64);
+        metrics.is_joint.set_flag(membership.is_joint());
+        metrics.failures_tolerated.set_count(failures_tolerated(membership, is_heard));
+    }
+
     fn refresh_disk(&self, storage: &StorageStats) {
         let sync = storage.sync;
         self.metrics.wal_fsync_seconds.take_over(&sync.buckets, sync.total.as_secs_f64());
         self.metrics.wal_write_bytes.set_count(storage.bytes_written);
     }
 
-    fn refresh_network(&self, network: &raft_runtime::NetStats) {
+    fn refresh_network(&self, network: &NetStats) {
         let metrics = &self.metrics;
         let me = format!("{:x}", self.id());
         for (node, peer) in &network.peers {
@@ -201,6 +196,18 @@ impl Member {
     pub fn check_timeout(&self) -> Duration {
         Duration::from_secs(5) + 2 * self.config.election_timeout
     }
+}
+
+/// How many of the voters that are heard may fail, so that those left are a quorum, of both halves
+/// while the membership is joint.
+fn failures_tolerated(membership: &Membership, is_heard: impl Fn(&NodeId) -> bool) -> u64 {
+    let spare = |voters: &BTreeSet<NodeId>| {
+        let quorum = voters.len() / 2 + 1;
+        voters.iter().filter(|node| is_heard(node)).count().saturating_sub(quorum)
+    };
+    let halves = [membership.voters(), membership.outgoing()];
+    let spares = halves.into_iter().filter(|half| !half.is_empty()).map(spare);
+    spares.min().unwrap_or_default() as u64
 }
 
 /// The length of a request as etcd writes it into its log. It is what etcd's limit is about, and so
@@ -246,7 +253,25 @@ fn read_refused(error: &ReadError) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+
+    /// Three of three tolerate one failure, two of three none, and below a quorum it is none too.
+    #[test]
+    fn failures_are_tolerated_by_those_who_are_heard() {
+        let node = |id| NodeId::new(id).unwrap();
+        let members = |ids: &[u64]| {
+            let member = |id: &u64| (node(*id), raft_runtime::Member::default());
+            Membership::bootstrap(ids.iter().map(member).collect::<BTreeMap<_, _>>())
+        };
+        let three = members(&[1, 2, 3]);
+        for (heard, expected) in [(3, 1), (2, 0), (1, 0)] {
+            let is_heard = |node: &NodeId| node.get() <= heard;
+            assert_eq!(failures_tolerated(&three, is_heard), expected, "{heard} of 3");
+        }
+        assert_eq!(failures_tolerated(&members(&[1, 2, 3, 4, 5]), |_| true), 2);
+    }
 
     /// The largest value of a put, the largest key of a deletion and the largest value of a put in
     /// a transaction that a genuine etcd accepted with a limit of 1.5 MiB; one byte more it

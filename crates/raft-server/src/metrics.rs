@@ -96,6 +96,20 @@ families! {
         "etcd_server_client_requests_total",
         "The total number of client requests per client version.";
 
+    // The membership.
+    members: Gauge = Gauge::new(), "raftd_members",
+        "How many members the cluster has, voters and learners.";
+    voters: Gauge = Gauge::new(), "raftd_voters",
+        "How many members vote.";
+    learners: Gauge = Gauge::new(), "raftd_learners",
+        "How many members do not vote yet.";
+    is_joint: Gauge = Gauge::new(), "raftd_membership_is_joint",
+        "Whether a change of voters is under way and both majorities are asked. 1 if it is.";
+    failures_tolerated: Gauge = Gauge::new(), "raftd_failures_tolerated",
+        "How many of the voters this member is connected with may fail before the quorum is lost.";
+    transfers: Counter = Counter::new(), "raftd_leadership_transfers_total",
+        "Times this member handed leadership over because somebody asked.";
+
     // Health checks, as seen by who asks for them.
     health_success: Counter = Counter::new(), "etcd_server_health_success",
         "The total number of successful health checks.";

@@ -1,7 +1,8 @@
 //! Puts a member together and serves its clients until it stops.
 //!
-//! Order of the start: disk, node and peers, then the client ports; `ready to serve client
-//! requests` is logged when a request would be answered. Read next: `member.rs`, `grpc.rs`.
+//! Order of the start: disk, place in the cluster, node and peers, then the client ports; `ready to
+//! serve client requests` is logged when a request would be answered. Read next: `member.rs`,
+//! `grpc.rs`.
 
 use std::fmt;
 use std::future::Future;
@@ -14,8 +15,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use raft_kv::SharedStore;
 use raft_runtime::{
-    ClusterId, FileStorage, Halted, Host, Limits, Member as RaftMember, NodeId, Raft, RaftConfig,
-    StartError, StorageError, TcpConfig, TcpTransport,
+    FileStorage, Halted, Host, Limits, Member as RaftMember, NodeId, Raft, RaftConfig,
+    SnapshotPolicy, StartError, Storage as _, StorageError, TcpConfig, TcpTransport,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -23,9 +24,11 @@ use tokio::sync::watch;
 use crate::config::{Config, ETCD_VERSION, PRODUCT_VERSION};
 use crate::counted::Counted;
 use crate::grpc::Router;
+use crate::join::{JoinError, Seat, wait_to_be_added};
 use crate::machine::{Announced, Machine};
 use crate::member::Member;
 use crate::metrics::Metrics;
+use crate::troubles;
 
 /// Why a member could not start or had to stop.
 #[derive(Debug)]
@@ -47,17 +50,48 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The cluster to join was not found.
+    Join(JoinError),
     /// The node stopped by itself.
     Halted(Halted),
+    /// This member was removed from its cluster.
+    Removed,
 }
+
+impl ServeError {
+    /// The exit status of the program.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Storage { .. }
+            | Self::Start(_)
+            | Self::Listen { .. }
+            | Self::Join(_)
+            | Self::Halted(_) => 1,
+            Self::Removed => REMOVED_STATUS,
+        }
+    }
+}
+
+/// The exit status of a member that was removed: starting it again would not help.
+pub const REMOVED_STATUS: u8 = 3;
 
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Storage { path, .. } => write!(f, "data directory {path}"),
+            Self::Start(error) if matches!(**error, StartError::ForeignDisk { .. }) => f.write_str(
+                "this member cannot start; if its peer URL was changed with raftctl member \
+                 update, add --initial-cluster-state=existing",
+            ),
             Self::Start(_) => f.write_str("this member cannot start"),
             Self::Listen { address, .. } => write!(f, "cannot listen for clients at {address}"),
+            Self::Join(_) => f.write_str("this member cannot join"),
             Self::Halted(_) => f.write_str("this member stopped"),
+            Self::Removed => f.write_str(
+                "this member was removed from the cluster; to let it come back, delete its data \
+                 directory, run raftctl member add, and start it with \
+                 --initial-cluster-state=existing",
+            ),
         }
     }
 }
@@ -68,7 +102,9 @@ impl std::error::Error for ServeError {
             Self::Storage { source, .. } => Some(source),
             Self::Start(source) => Some(source),
             Self::Listen { source, .. } => Some(source),
+            Self::Join(source) => Some(source),
             Self::Halted(source) => Some(source),
+            Self::Removed => None,
         }
     }
 }
@@ -85,17 +121,20 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    tracing::info!(
-        version = PRODUCT_VERSION,
-        etcd_version = ETCD_VERSION,
-        name = config.name,
-        member = %format_args!("{:x}", config.member_id().get()),
-        cluster = %format_args!("{:x}", config.cluster_id()),
-        data_dir = %config.data_dir.display(),
-        sync = "full",
-        "starting"
-    );
-    let (member, host) = start_node(config)?;
+    let mut stop = std::pin::pin!(stop);
+    let path = config.data_dir.display().to_string();
+    let storage = FileStorage::open(&config.data_dir)
+        .map_err(|error| ServeError::Storage { path, source: Box::new(error) })?;
+    let seat = if let Some(seat) = Seat::known(&config, storage.identity()) {
+        seat
+    } else {
+        tokio::select! {
+            () = &mut stop => return Ok(()),
+            learned = Seat::learned(&config) => learned.map_err(ServeError::Join)?,
+        }
+    };
+    tell_start(&config, seat);
+    let (member, host) = start_node(config, storage, seat)?;
     let mut listeners = Vec::new();
     for url in &member.config.listen_client_urls {
         let address = url.authority();
@@ -110,9 +149,15 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     }
     let ready = tokio::spawn(get_ready(Arc::clone(&member)));
     let raft = member.raft.clone();
-    let halted = tokio::select! {
-        () = stop => None,
-        halted = host.run() => Some(halted),
+    let ended = tokio::select! {
+        () = stop => Ok(()),
+        halted = host.run() => halted.map_err(|halted| match halted {
+            Halted::Removed => ServeError::Removed,
+            Halted::Storage(_) | Halted::StateMachine(_) | Halted::Panicked(_) | _ => {
+                ServeError::Halted(halted)
+            }
+        }),
+        () = troubles::removed(Arc::clone(&member)) => Err(ServeError::Removed),
     };
     tracing::info!("stopping");
     ready.abort();
@@ -123,39 +168,59 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     }
     raft.shutdown().await;
     tracing::info!("stopped");
-    halted.unwrap_or(Ok(())).map_err(ServeError::Halted)
+    ended
 }
 
-/// Opens the disk, recovers the node and connects to its peers.
-fn start_node(config: Config) -> Result<(Arc<Member>, Host), ServeError> {
-    let path = config.data_dir.display().to_string();
-    let storage = FileStorage::open(&config.data_dir)
-        .map_err(|error| ServeError::Storage { path, source: Box::new(error) })?;
+fn tell_start(config: &Config, seat: Seat) {
+    tracing::info!(
+        version = PRODUCT_VERSION,
+        etcd_version = ETCD_VERSION,
+        name = config.name,
+        member = %seat.member,
+        cluster = %format_args!("{:x}", seat.cluster_id()),
+        data_dir = %config.data_dir.display(),
+        sync = "full",
+        "starting"
+    );
+    let (flags, own) = (config.member_id(), seat.member);
+    if flags != own {
+        tracing::info!(%own, %flags, "the data directory keeps its member id");
+    }
+}
+
+/// Recovers the node and connects to its peers.
+fn start_node(
+    config: Config,
+    storage: FileStorage,
+    seat: Seat,
+) -> Result<(Arc<Member>, Host), ServeError> {
     let peers = config.listen_peer_urls.first();
     let listen = peers.map_or_else(|| "127.0.0.1:2380".to_owned(), crate::config::Url::authority);
     let transport = TcpTransport::new(TcpConfig {
-        strangers: raft_runtime::Strangers::Refuse,
+        // A member that was away may hear first from a leader that joined meanwhile (§6).
+        strangers: raft_runtime::Strangers::Welcome,
+        advertise: config.initial_advertise_peer_urls.first().map(crate::config::Url::authority),
         // The largest command must fit into a frame, or nothing behind it is ever replicated.
         frame_bytes_max: (32 << 20).max(config.max_request_bytes.saturating_add(1 << 20)),
         ..TcpConfig::listening(listen)
     });
     let machine = Machine { store: SharedStore::new(), announced: Announced::default() };
     let (store, announced) = (machine.store.clone(), machine.announced.clone());
-    let host = Raft::builder(raft_config(&config))
+    let host = Raft::builder(raft_config(&config, seat))
         .storage(storage)
         .state_machine(machine)
         .transport(transport)
         .operation_timeout(Duration::from_secs(5) + 2 * config.election_timeout)
         .build()
         .map_err(|error| ServeError::Start(Box::new(error)))?;
-    let cluster_id = config.cluster_id();
+    let cluster_id = seat.cluster_id();
     let (raft, metrics) = (host.handle(), Arc::new(Metrics::new()));
     let member = Member { raft, store, announced, metrics, config, cluster_id };
     Ok((Arc::new(member), host))
 }
 
 /// The settings of Raft for these settings of a member.
-fn raft_config(config: &Config) -> RaftConfig {
+fn raft_config(config: &Config, seat: Seat) -> RaftConfig {
     let members = config.initial_member_ids().into_iter().filter_map(|(name, id)| {
         let node = NodeId::new(id.get())?;
         let address = config.initial_cluster.get(&name)?.first()?.authority();
@@ -166,16 +231,28 @@ fn raft_config(config: &Config) -> RaftConfig {
         command_bytes_max: config.max_request_bytes.saturating_add(64 << 10),
         ..Limits::default()
     };
-    RaftConfig::new(config.member_id().get(), Vec::new())
-        .with_members(members.collect())
-        .with_cluster_id(ClusterId::new(u128::from(config.cluster_id())))
+    let snapshots = SnapshotPolicy {
+        entries: config.snapshot_count,
+        keep_entries: config.snapshot_catchup_entries,
+        ..SnapshotPolicy::default()
+    };
+    let raft = if seat.is_founder {
+        RaftConfig::new(seat.member.get(), Vec::new()).with_members(members.collect())
+    } else {
+        RaftConfig::join(seat.member.get())
+    };
+    raft.with_cluster_id(seat.cluster)
         .with_heartbeat_interval(config.heartbeat_interval)
         .with_election_timeout(config.election_timeout, 2 * config.election_timeout)
+        .with_preferred_leaders(config.preferred_leaders.iter().map(|id| id.get()).collect())
+        .with_snapshots(snapshots)
         .with_limits(limits)
 }
 
-/// Announces this member and says when it serves: a leader is known, the log is applied.
+/// Announces this member and says when it serves: it is a member, a leader is known, the log is
+/// applied.
 async fn get_ready(member: Arc<Member>) {
+    wait_to_be_added(&member).await;
     member.announce().await;
     let urls: Vec<_> = member.config.listen_client_urls.iter().map(ToString::to_string).collect();
     tracing::info!(client_urls = urls.join(","), "ready to serve client requests");

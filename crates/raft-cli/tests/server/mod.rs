@@ -26,6 +26,11 @@ use raft_api::etcdserverpb::{
     PutResponse, RangeRequest, RangeResponse, RangeStreamResponse, ResponseHeader, SnapshotRequest,
     SnapshotResponse, StatusRequest, StatusResponse, TxnRequest, TxnResponse,
 };
+use raft_api::membership::membership_server::{Membership, MembershipServer};
+use raft_api::membership::{
+    ChangeRequest, ChangeResponse, MemberState, ShowRequest, ShowResponse,
+    TransferLeadershipRequest, TransferLeadershipResponse,
+};
 use raft_api::mvccpb::KeyValue;
 use raft_api::tonic::codegen::{BoxStream, Service, async_trait};
 use raft_api::tonic::{Request, Response, Status, body::Body};
@@ -41,6 +46,13 @@ pub(crate) enum Asked {
     Txn(TxnRequest),
     Compact(CompactionRequest),
     MemberList(MemberListRequest),
+    MemberAdd(MemberAddRequest),
+    MemberRemove(MemberRemoveRequest),
+    MemberUpdate(MemberUpdateRequest),
+    MemberPromote(MemberPromoteRequest),
+    Change(ChangeRequest),
+    TransferLeadership(TransferLeadershipRequest),
+    MoveLeader(MoveLeaderRequest),
     Status,
     Alarm(AlarmRequest),
 }
@@ -146,6 +158,7 @@ impl Server {
             "etcdserverpb.KV" => KvServer::new(self).call(request).await,
             "etcdserverpb.Cluster" => ClusterServer::new(self).call(request).await,
             "etcdserverpb.Maintenance" => MaintenanceServer::new(self).call(request).await,
+            "raft.v1.Membership" => MembershipServer::new(self).call(request).await,
             other => Ok(Status::unimplemented(other).into_http()),
         }
     }
@@ -240,30 +253,81 @@ impl Cluster for Server {
 
     async fn member_add(
         &self,
-        _: Request<MemberAddRequest>,
+        request: Request<MemberAddRequest>,
     ) -> Result<Response<MemberAddResponse>, Status> {
-        Err(unused())
+        let request = request.into_inner();
+        let peer_urls = request.peer_urls.clone();
+        self.note(Asked::MemberAdd(request)).await?;
+        let member = Member { id: NEW, peer_urls, is_learner: true, ..Member::default() };
+        let mut members = lock(&self.0.members).clone();
+        members.push(member.clone());
+        let member = Some(member);
+        Ok(Response::new(MemberAddResponse { header: Some(HEADER), member, members }))
     }
 
     async fn member_remove(
         &self,
-        _: Request<MemberRemoveRequest>,
+        request: Request<MemberRemoveRequest>,
     ) -> Result<Response<MemberRemoveResponse>, Status> {
-        Err(unused())
+        self.note(Asked::MemberRemove(request.into_inner())).await?;
+        let members = lock(&self.0.members).clone();
+        Ok(Response::new(MemberRemoveResponse { header: Some(HEADER), members }))
     }
 
     async fn member_update(
         &self,
-        _: Request<MemberUpdateRequest>,
+        request: Request<MemberUpdateRequest>,
     ) -> Result<Response<MemberUpdateResponse>, Status> {
-        Err(unused())
+        self.note(Asked::MemberUpdate(request.into_inner())).await?;
+        let members = lock(&self.0.members).clone();
+        Ok(Response::new(MemberUpdateResponse { header: Some(HEADER), members }))
     }
 
     async fn member_promote(
         &self,
-        _: Request<MemberPromoteRequest>,
+        request: Request<MemberPromoteRequest>,
     ) -> Result<Response<MemberPromoteResponse>, Status> {
+        self.note(Asked::MemberPromote(request.into_inner())).await?;
+        let members = lock(&self.0.members).clone();
+        Ok(Response::new(MemberPromoteResponse { header: Some(HEADER), members }))
+    }
+}
+
+/// The id of every member that is added.
+pub(crate) const NEW: u64 = 0xabc;
+
+#[async_trait]
+impl Membership for Server {
+    async fn show(&self, _: Request<ShowRequest>) -> Result<Response<ShowResponse>, Status> {
         Err(unused())
+    }
+
+    async fn change(
+        &self,
+        request: Request<ChangeRequest>,
+    ) -> Result<Response<ChangeResponse>, Status> {
+        self.note(Asked::Change(request.into_inner())).await?;
+        let known = lock(&self.0.members).clone();
+        let new = Member { id: NEW, ..Member::default() };
+        let state = |member: Member| MemberState {
+            id: member.id,
+            name: member.name,
+            peer_urls: member.peer_urls,
+            is_voter: member.id != NEW,
+            ..MemberState::default()
+        };
+        let members = known.into_iter().chain([new]).map(state).collect();
+        let membership = Some(ShowResponse { cluster_id: 1, members, ..ShowResponse::default() });
+        Ok(Response::new(ChangeResponse { membership, added: vec![NEW] }))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<TransferLeadershipRequest>,
+    ) -> Result<Response<TransferLeadershipResponse>, Status> {
+        let request = request.into_inner();
+        self.note(Asked::TransferLeadership(request)).await?;
+        Ok(Response::new(TransferLeadershipResponse { leader: request.target.max(1) }))
     }
 }
 
@@ -314,9 +378,10 @@ impl Maintenance for Server {
 
     async fn move_leader(
         &self,
-        _: Request<MoveLeaderRequest>,
+        request: Request<MoveLeaderRequest>,
     ) -> Result<Response<MoveLeaderResponse>, Status> {
-        Err(unused())
+        self.note(Asked::MoveLeader(request.into_inner())).await?;
+        Ok(Response::new(MoveLeaderResponse { header: None }))
     }
 
     async fn downgrade(

@@ -26,8 +26,12 @@ impl HealthService for Api {
         if !service.is_empty() {
             return Err(Status::not_found("unknown service"));
         }
-        let status = pb::health_check_response::ServingStatus::Serving as i32;
-        Ok(Response::new(pb::HealthCheckResponse { status }))
+        let status = if self.0.is_removed() {
+            pb::health_check_response::ServingStatus::NotServing
+        } else {
+            pb::health_check_response::ServingStatus::Serving
+        };
+        Ok(Response::new(pb::HealthCheckResponse { status: status.into() }))
     }
 
     async fn watch(
@@ -40,6 +44,9 @@ impl HealthService for Api {
 
 impl Health for Api {
     async fn linearizable_read(&self) -> Result<(), String> {
+        if self.0.is_removed() {
+            return Err("this member was removed from the cluster".to_owned());
+        }
         self.0.linearizable().await.map_err(|status| status.message().to_owned())
     }
 

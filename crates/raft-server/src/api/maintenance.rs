@@ -90,9 +90,16 @@ impl Maintenance for Api {
 
     async fn move_leader(
         &self,
-        _: Request<pb::MoveLeaderRequest>,
+        request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
-        Err(unsupported("MoveLeader"))
+        let target = request.into_inner().target_id;
+        // Zero is nobody to etcd; to choose somebody is raftd's own (`raft.v1.Membership`).
+        if target == 0 {
+            return Err(EtcdError::BadLeaderTransferee.into());
+        }
+        self.0.transfer_here(target).await?;
+        // The answer has no header (REV-7).
+        Ok(Response::new(pb::MoveLeaderResponse { header: None }))
     }
 
     async fn downgrade(

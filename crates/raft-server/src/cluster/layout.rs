@@ -25,6 +25,9 @@ pub struct Layout {
     pub token: String,
     /// The members, in order of their names.
     pub members: Vec<MemberSpec>,
+    /// How many of them make the cluster; those behind them join it later. All, unless somebody
+    /// changes it.
+    pub founders: usize,
     /// Whether the cluster was here before.
     pub is_known: bool,
     /// Held, not read.
@@ -100,7 +103,8 @@ impl Layout {
         if !is_known {
             write_whole(&record, &encode(&token, &members))?;
         }
-        Ok(Self { dir: dir.to_owned(), token, members, is_known, _lock: lock })
+        let founders = members.len();
+        Ok(Self { dir: dir.to_owned(), token, members, founders, is_known, _lock: lock })
     }
 
     /// Where a member keeps its data.
@@ -127,7 +131,9 @@ impl Layout {
     /// The flags that start a member.
     pub fn arguments(&self, index: usize, program: &Program) -> Vec<String> {
         let member = &self.members[index];
-        let cluster = self.members.iter();
+        let is_founder = index < self.founders;
+        let joins = (!is_founder).then_some(member);
+        let cluster = self.members.iter().take(self.founders).chain(joins);
         let cluster = cluster.map(|member| format!("{}={}", member.name, member.peer_url()));
         let mut arguments = vec![
             format!("--name={}", member.name),
@@ -138,7 +144,7 @@ impl Layout {
             format!("--initial-advertise-peer-urls={}", member.peer_url()),
             format!("--initial-cluster={}", cluster.collect::<Vec<_>>().join(",")),
             format!("--initial-cluster-token={}", self.token),
-            "--initial-cluster-state=new".to_owned(),
+            format!("--initial-cluster-state={}", if is_founder { "new" } else { "existing" }),
         ];
         if program.is_raftd {
             arguments.push("--log-format=text".to_owned());
@@ -339,6 +345,23 @@ mod tests {
         assert!(open("e", end, &[]).unwrap_err().to_string().starts_with("no free ports from"));
         let full = Layout::open(&dir.path().join("f"), WANTED, &|_| false).unwrap_err();
         assert!(full.to_string().starts_with("no free ports from 2379 on"), "{full}");
+    }
+
+    /// Members beyond the founders join, and are told of the founders and themselves.
+    #[test]
+    fn who_is_no_founder_joins() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut layout = Layout::open(dir.path(), WANTED, &|_| true).unwrap();
+        let program = Program { path: "raftd".into(), is_raftd: true };
+        let has = |layout: &Layout, index, flag: &str| {
+            layout.arguments(index, &program).iter().any(|argument| argument == flag)
+        };
+        assert!((0..3).all(|index| has(&layout, index, "--initial-cluster-state=new")));
+        layout.founders = 1;
+        let alone = "--initial-cluster=n1=http://127.0.0.1:2479";
+        assert!(has(&layout, 0, alone) && has(&layout, 0, "--initial-cluster-state=new"));
+        assert!(has(&layout, 2, &format!("{alone},n3=http://127.0.0.1:2481")));
+        assert!(has(&layout, 2, "--initial-cluster-state=existing"));
     }
 
     /// A second start finds the same members, and nobody else gets the directory meanwhile.

@@ -22,8 +22,7 @@ pub fn help() -> String {
 }
 
 fn entry(text: &mut String, row: &Row) {
-    let default = if row.default.is_empty() { "''" } else { row.default };
-    _ = writeln!(text, "  --{} '{default}'\n        {}", row.flag.name, row.help);
+    _ = writeln!(text, "  --{} '{}'\n        {}", row.flag.name, row.default, row.help);
 }
 
 fn listed(text: &mut String, wanted: impl Fn(Support) -> bool) {
@@ -49,6 +48,9 @@ Usage:
 
 Every flag below may also be given as a variable: ETCD_ and its name in capitals, with _ for -;
 but not both ways at once.
+
+A new member of a running cluster is added with 'raftctl member add', which prints what to start
+it with. Exit status of a member: 0 stopped as asked, 1 failed, 3 removed from its cluster.
 ";
 
 const GROUPS: [(Group, &str); 5] = [

@@ -11,6 +11,7 @@ use super::table::WORKING;
 use super::url::Url;
 use super::{ClusterState, Config, ConfigError, LogFormat, LogLevel};
 use crate::flags::{Flag, Parsed};
+use crate::identity::MemberId;
 
 /// Fills in defaults, checks every rule, and gives the settings or all violations.
 pub(super) fn check(mut parsed: Parsed, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
@@ -30,6 +31,12 @@ pub(super) fn check(mut parsed: Parsed, mut warnings: Vec<String>) -> Result<Con
     let initial_cluster_token = parsed.text("initial-cluster-token").unwrap_or("etcd-cluster");
     let initial_cluster_token = initial_cluster_token.to_owned();
     let initial_cluster_state = cluster_state(&mut parsed);
+    let ids = || {
+        initial_cluster
+            .iter()
+            .map(|(name, urls)| (name.as_str(), MemberId::of(urls, &initial_cluster_token)))
+    };
+    let preferred_leaders = preferred_leaders(&mut parsed, &ids().collect());
 
     let (heartbeat_interval, election_timeout) = timing(&mut parsed);
     let max_request_bytes = parsed.number(flag("max-request-bytes"), 1_572_864, REQUEST_BYTES);
@@ -39,6 +46,9 @@ pub(super) fn check(mut parsed: Parsed, mut warnings: Vec<String>) -> Result<Con
              requests delay small ones"
         ));
     }
+    let snapshot_count = parsed.number(flag("snapshot-count"), 10_000, SNAPSHOT_ENTRIES);
+    let snapshot_catchup_entries =
+        parsed.number(flag("snapshot-catchup-entries"), 5_000, (0, SNAPSHOT_ENTRIES.1));
     let max_txn_ops = parsed.number(flag("max-txn-ops"), 128, (1, 1 << 20));
     let log_level = log_level(&mut parsed);
     let log_format = log_format(&mut parsed);
@@ -58,6 +68,9 @@ pub(super) fn check(mut parsed: Parsed, mut warnings: Vec<String>) -> Result<Con
         initial_cluster_state,
         heartbeat_interval,
         election_timeout,
+        preferred_leaders,
+        snapshot_count,
+        snapshot_catchup_entries,
         max_request_bytes,
         max_txn_ops,
         log_level,
@@ -214,6 +227,27 @@ fn cluster_state(parsed: &mut Parsed) -> ClusterState {
     }
 }
 
+/// Reads `n1,8e9e05c52164694d`: names of --initial-cluster, and ids as they are shown.
+fn preferred_leaders(parsed: &mut Parsed, known: &BTreeMap<&str, MemberId>) -> Vec<MemberId> {
+    let text = parsed.text("preferred-leaders").unwrap_or_default().to_owned();
+    let mut preferred = Vec::new();
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let id = known.get(word).copied();
+        let id = id.or_else(|| u64::from_str_radix(word, 16).ok().map(MemberId::from));
+        match id.filter(|id| id.get() != 0) {
+            Some(id) if preferred.contains(&id) => {
+                parsed.problems.push(format!("--preferred-leaders names {word} twice"));
+            }
+            Some(id) => preferred.push(id),
+            None => parsed.problems.push(format!(
+                "--preferred-leaders: {word:?} is neither a name in --initial-cluster nor an id; \
+                 write for example --preferred-leaders=n1,8e9e05c52164694d"
+            )),
+        }
+    }
+    preferred
+}
+
 fn timing(parsed: &mut Parsed) -> (Duration, Duration) {
     let heartbeat = parsed.number(flag("heartbeat-interval"), 100_u64, (1, ELECTION_MS_MAX));
     let election = parsed.number(flag("election-timeout"), 1000_u64, (1, u64::from(u32::MAX)));
@@ -281,3 +315,6 @@ const ELECTION_MS_MAX: u64 = 50_000;
 
 /// From a request that can hold anything to the largest message a member should have in memory.
 const REQUEST_BYTES: (u64, u64) = (1024, 1 << 30);
+
+/// Fewer than this would make snapshots all the time; more than the upper end is never.
+const SNAPSHOT_ENTRIES: (u64, u64) = (1, 1 << 40);

@@ -39,6 +39,8 @@ fn the_defaults_are_those_of_etcd() {
     assert_eq!(config.election_timeout, Duration::from_secs(1));
     assert_eq!((config.max_request_bytes, config.max_txn_ops), (1_572_864, 128));
     assert_eq!((config.log_level, config.log_format), (LogLevel::Info, LogFormat::Json));
+    assert_eq!((config.snapshot_count, config.snapshot_catchup_entries), (10_000, 5_000));
+    assert!(config.preferred_leaders.is_empty());
     assert_eq!(config.member_id().to_string(), "8e9e05c52164694d");
     assert_eq!(format!("{:x}", config.cluster_id()), "cdf818194e3a8c32");
     assert!(config.warnings.is_empty());
@@ -66,6 +68,35 @@ fn a_cluster_of_three_is_read() {
     assert_eq!(texts(&config.initial_cluster["b"]), ["http://b:1", "http://b:2"]);
     assert_eq!(config.initial_member_ids()["b"], config.member_id());
     assert_eq!(config.initial_cluster_state, ClusterState::Existing);
+}
+
+/// Who should lead is said by name or by id; a member of a later day has an id only.
+#[test]
+fn preferred_leaders_are_names_or_ids() {
+    let config = good(&[
+        "--name=b",
+        "--initial-advertise-peer-urls=http://b:1",
+        "--initial-cluster=a=http://a:1,b=http://b:1",
+        "--preferred-leaders=b, 8e9e05c52164694d,a",
+        "--snapshot-count=7",
+        "--snapshot-catchup-entries=0",
+    ]);
+    let ids = config.initial_member_ids();
+    let later = MemberId::from(0x8e9e_05c5_2164_694d);
+    assert_eq!(config.preferred_leaders, [ids["b"], later, ids["a"]]);
+    assert_eq!((config.snapshot_count, config.snapshot_catchup_entries), (7, 0));
+}
+
+/// The id that a member is added under is the one it gives itself: its name does not matter.
+#[test]
+fn an_id_is_made_from_peer_urls_and_token_alone() {
+    let id = |name: &str| {
+        let cluster = format!("--initial-cluster={name}=http://b:2,{name}=http://b:1,a=http://a:1");
+        let own = "--initial-advertise-peer-urls=http://b:1,http://b:2";
+        good(&[&format!("--name={name}"), &cluster, own]).member_id()
+    };
+    assert_eq!(id("b"), id("another"));
+    assert_eq!(id("b"), MemberId::of(["http://b:2", "http://b:1"], "etcd-cluster"));
 }
 
 /// Each broken rule has a sentence that says what to write instead.
@@ -144,7 +175,7 @@ fn what_would_expose_the_data_is_refused() {
 #[test]
 fn what_only_tunes_is_accepted_with_a_warning() {
     let config = good(&[
-        "--snapshot-count=10000",
+        "--max-wals=5",
         "--quota-backend-bytes",
         "8589934592",
         "--experimental-initial-corrupt-check=true",
@@ -156,8 +187,8 @@ fn what_only_tunes_is_accepted_with_a_warning() {
             "--experimental-initial-corrupt-check is the old name of --initial-corrupt-check; \
              write --initial-corrupt-check",
             "--initial-corrupt-check is accepted but has no effect yet",
+            "--max-wals is accepted but has no effect yet",
             "--quota-backend-bytes is accepted but has no effect yet",
-            "--snapshot-count is accepted but has no effect yet",
             "--max-request-bytes=20971520 is above the recommended 10485760: large requests delay \
              small ones",
         ]
@@ -179,7 +210,7 @@ fn the_help_shows_every_flag() {
 }
 
 /// A command line that breaks one rule, and how the sentence about it begins.
-const RULES: [(&[&str], &str); 25] = [
+const RULES: [(&[&str], &str); 28] = [
     (&["--name="], "--name is empty; write for example --name=n1"),
     (&["--name=a b"], "--name \"a b\" has a comma, an equals sign, a slash or a blank"),
     (&["--listen-peer-urls=localhost:1"], "--listen-peer-urls: \"localhost:1\" has no scheme"),
@@ -237,6 +268,12 @@ const RULES: [(&[&str], &str); 25] = [
         &["--initial-cluster-state=old"],
         "--initial-cluster-state \"old\" is neither new nor existing; write new",
     ),
+    (
+        &["--preferred-leaders=n1"],
+        "--preferred-leaders: \"n1\" is neither a name in --initial-cluster nor an id; write for",
+    ),
+    (&["--preferred-leaders=1,1"], "--preferred-leaders names 1 twice"),
+    (&["--snapshot-count=0"], "--snapshot-count \"0\" is not a whole number from 1 to"),
     (
         &["--election-timeout=499"],
         "--election-timeout 499 ms is less than five times --heartbeat-interval 100 ms",

@@ -17,8 +17,10 @@ pub(super) struct Progress {
     pub(super) acked_by: Vec<u64>,
     /// Since the run began.
     pub(super) elapsed: Duration,
-    /// Kills so far, and how many there will be.
-    pub(super) kills: (usize, u32),
+    /// Kills or changes so far, and how many there will be.
+    pub(super) events: (usize, u32),
+    /// What these are.
+    pub(super) noun: &'static str,
     /// What members say about themselves.
     pub(super) views: Vec<View>,
 }
@@ -85,9 +87,9 @@ impl Display {
 }
 
 fn head(progress: &Progress, rates: &[u64]) -> String {
-    let Progress { acked, goal, kills, .. } = progress;
+    let Progress { acked, goal, events: (done, all), noun, .. } = progress;
     let rate: u64 = rates.iter().sum();
-    format!("{acked} of {goal} writes, {rate} per second, {} of {} kills", kills.0, kills.1)
+    format!("{acked} of {goal} writes, {rate} per second, {done} of {all} {noun}")
 }
 
 fn picture(names: &[String], progress: &Progress, rates: &[u64]) -> String {
@@ -154,7 +156,8 @@ mod tests {
             goal: 100,
             acked_by: vec![30, 20],
             elapsed: Duration::from_secs(1),
-            kills: (1, 5),
+            events: (1, 5),
+            noun: "kills",
             views: vec![Some(leader), None],
         };
         assert_eq!(

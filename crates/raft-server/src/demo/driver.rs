@@ -3,6 +3,7 @@
 //! Every wait looks at the members meanwhile: one that ends without having been killed ends the
 //! demo with its last words. Read next: `client.rs`, `judge.rs`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use tokio::time::sleep;
 
 use super::client::{Client, Run};
 use super::display::{Display, Progress};
+use super::grow::{self, Changed};
 use super::history::Write;
 use super::judge::judge;
 use super::observe::Observer;
@@ -31,16 +33,20 @@ pub(super) async fn drive(
     // member and its return nobody else gets its port. Demos at the same time start apart.
     let search_from = 10_000 + u16::try_from(std::process::id() % 90).unwrap_or(0) * 200;
     let wanted = Wanted { nodes: Some(options.nodes), base_port: None, search_from };
-    let layout = Layout::open(dir, wanted, &is_port_free)?;
+    let mut layout = Layout::open(dir, wanted, &is_port_free)?;
     if layout.is_known {
         return Err(DemoError::NotEmpty(dir.to_owned()));
     }
+    if options.grow {
+        layout.founders = grow::FOUNDERS;
+    }
+    let founders: Vec<usize> = (0..layout.founders).collect();
     let urls: Vec<String> = layout.members.iter().map(MemberSpec::client_url).collect();
     let names: Vec<String> = layout.members.iter().map(|member| member.name.clone()).collect();
     let mut display = Display::new(names.clone());
-    display.event(&format!("starting {} members in {}", names.len(), dir.display()));
+    display.event(&format!("starting {} members in {}", founders.len(), dir.display()));
     let mut cluster = Cluster::new(layout, program, None);
-    cluster.start_all()?;
+    founders.iter().try_for_each(|index| cluster.start(*index))?;
     cluster.wait_ready(READY_LIMIT, |text| display.event(text)).await?;
 
     let run = Run::new(options.nodes);
@@ -51,9 +57,26 @@ pub(super) async fn drive(
         clients.spawn(Client::new(id, Arc::clone(&run), &urls).work());
     }
     let (failovers, visitors) = (Vec::new(), options.clients);
-    let mut driver =
-        Driver { options, cluster, run, observer, display, failovers, clients, visitors, urls };
-    driver.kill_and_write().await?;
+    let (changes, gone, dismissed) = (Vec::new(), BTreeSet::new(), Vec::new());
+    let mut driver = Driver {
+        options,
+        cluster,
+        run,
+        observer,
+        display,
+        failovers,
+        changes,
+        gone,
+        dismissed,
+        clients,
+        visitors,
+        urls,
+    };
+    if options.grow {
+        driver.grow_and_write().await?;
+    } else {
+        driver.kill_and_write().await?;
+    }
     driver.run.end();
     let took = driver.run.elapsed();
     drop(looking);
@@ -64,29 +87,37 @@ pub(super) async fn drive(
     // Each client's own order is the order it was told things in.
     history.sort_by_key(|write| write.answered);
     let mut members = Vec::new();
-    for index in 0..options.nodes {
+    for index in driver.present().collect::<Vec<_>>() {
         driver.display.event(&format!("reading everything back from n{}", index + 1));
         members.push(driver.observer.read_all(index).await?);
     }
+    driver.farewell().await?;
     driver.cluster.stop(STOP_LIMIT).await;
     let verdict = judge(&history, &members);
-    Ok(Report::new(options, &history, &members, verdict, took, driver.failovers))
+    let events = (driver.failovers, driver.changes);
+    Ok(Report::new(options, &history, &members, verdict, took, events))
 }
 
 /// What the course of the demo needs at hand.
-struct Driver<'a> {
-    options: &'a DemoOptions,
-    cluster: Cluster,
+pub(super) struct Driver<'a> {
+    pub(super) options: &'a DemoOptions,
+    pub(super) cluster: Cluster,
     run: Arc<Run>,
-    observer: Observer,
-    display: Display,
+    pub(super) observer: Observer,
+    pub(super) display: Display,
     /// Time without service after each kill.
     failovers: Vec<Duration>,
+    /// Changes of the membership so far.
+    pub(super) changes: Vec<Changed>,
+    /// Members that are not to come back.
+    pub(super) gone: BTreeSet<usize>,
+    /// Those of them that were removed and have to end by themselves.
+    pub(super) dismissed: Vec<usize>,
     /// All that write; each gives its history in the end.
     clients: JoinSet<Vec<Write>>,
     /// The id of the next client that visits.
     visitors: u32,
-    urls: Vec<String>,
+    pub(super) urls: Vec<String>,
 }
 
 impl Driver<'_> {
@@ -101,7 +132,7 @@ impl Driver<'_> {
     }
 
     /// Waits until so many writes are acknowledged.
-    async fn written(&mut self, goal: u64) -> Result<(), DemoError> {
+    pub(super) async fn written(&mut self, goal: u64) -> Result<(), DemoError> {
         let (mut last, mut since) = (self.run.acked(), clock::now());
         while self.run.acked() < goal {
             if self.run.acked() > last {
@@ -162,19 +193,20 @@ impl Driver<'_> {
     }
 
     /// Waits a little, shows how things are, and looks for members that died by themselves.
-    async fn pause(&mut self, killed: Option<usize>) -> Result<(), DemoError> {
+    pub(super) async fn pause(&mut self, killed: Option<usize>) -> Result<(), DemoError> {
         sleep(PAUSE).await;
         self.display.show(&Progress {
             acked: self.run.acked(),
             goal: self.options.writes,
             acked_by: self.run.acked_by(),
             elapsed: self.run.elapsed(),
-            kills: (self.failovers.len(), self.options.kills),
+            events: (self.failovers.len() + self.changes.len(), self.options.events()),
+            noun: if self.options.grow { "changes" } else { "kills" },
             views: self.observer.views(),
         });
         for index in 0..self.options.nodes {
             let is_dead = self.cluster.process(index).is_some_and(|p| !Process::is_running(p));
-            if is_dead && killed != Some(index) {
+            if is_dead && killed != Some(index) && !self.gone.contains(&index) {
                 return Err(self.cluster.death(index).into());
             }
         }
@@ -192,10 +224,10 @@ impl Drop for Aborting {
 }
 
 /// A member that was killed replays its log before it is ready.
-const READY_LIMIT: Duration = Duration::from_mins(1);
+pub(super) const READY_LIMIT: Duration = Duration::from_mins(1);
 
 /// Many elections long: a cluster that needs longer does not come back.
-const SERVICE_LIMIT: Duration = Duration::from_secs(30);
+pub(super) const SERVICE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long members may take to stop in the end.
 const STOP_LIMIT: Duration = Duration::from_secs(10);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::DemoOptions;
+use super::grow::Changed;
 use super::history::{Holdings, Outcome, Write};
 use super::judge::Verdict;
 
@@ -17,6 +18,7 @@ pub(super) struct Report {
     verdict: Verdict,
     took: Duration,
     failovers: Vec<Duration>,
+    changes: Vec<Changed>,
     /// Times from sending a write to its acknowledgement, ascending.
     latencies: Vec<Duration>,
     /// Keys that each member held.
@@ -30,7 +32,7 @@ impl Report {
         members: &[Holdings],
         verdict: Verdict,
         took: Duration,
-        failovers: Vec<Duration>,
+        (failovers, changes): (Vec<Duration>, Vec<Changed>),
     ) -> Self {
         let applied =
             history.iter().filter(|write| matches!(write.outcome, Outcome::Applied { .. }));
@@ -38,8 +40,8 @@ impl Report {
             applied.map(|write| write.answered.saturating_sub(write.sent)).collect();
         latencies.sort_unstable();
         let keys = members.iter().map(|member| member.keys.len()).collect();
-        let (nodes, clients) = (options.nodes, options.clients);
-        Self { nodes, clients, verdict, took, failovers, latencies, keys }
+        let (nodes, clients) = (members.len(), options.clients);
+        Self { nodes, clients, verdict, took, failovers, changes, latencies, keys }
     }
 
     /// Whether every promise was kept.
@@ -62,6 +64,8 @@ impl Report {
     pub(super) fn json(&self) -> String {
         let verdict = &self.verdict;
         let failovers: Vec<f64> = self.failovers.iter().copied().map(millis).collect();
+        let change =
+            |change: &Changed| json!({ "what": change.what, "took_ms": millis(change.took) });
         let object = json!({
             "ok": self.is_good(),
             "acked": verdict.acked,
@@ -72,6 +76,7 @@ impl Report {
             "disorder": verdict.disorder.len(),
             "kills": self.failovers.len(),
             "failover_ms": failovers,
+            "changes": self.changes.iter().map(change).collect::<Vec<_>>(),
             "writes_per_second": self.writes_per_second(),
             "p50_ms": self.percentile_ms(50),
             "p99_ms": self.percentile_ms(99),
@@ -112,6 +117,17 @@ impl Report {
                 "The leader was killed {}. Writes went on after {} ms; the longest pause was \
                  {} ms.",
                 times(self.failovers.len()),
+                all.join(", "),
+                longest.as_millis(),
+            );
+        }
+        if !self.changes.is_empty() {
+            let all: Vec<String> = self.changes.iter().map(Changed::to_string).collect();
+            let longest = self.latencies.last().copied().unwrap_or_default();
+            _ = writeln!(
+                text,
+                "The membership changed {}: {}. The slowest write took {} ms.",
+                times(all.len()),
                 all.join(", "),
                 longest.as_millis(),
             );
@@ -173,6 +189,10 @@ mod tests {
             verdict,
             took: Duration::from_secs(2),
             failovers: vec![Duration::from_millis(300), Duration::from_micros(450_500)],
+            changes: vec![Changed {
+                what: "n4 was added and votes".to_owned(),
+                took: Duration::from_millis(700),
+            }],
             latencies: (1..=100).map(Duration::from_millis).collect(),
             keys: vec![7, 7, 7],
         }
@@ -191,6 +211,11 @@ mod tests {
         assert_eq!((&value["kills"], &value["writes_per_second"]), (&json!(2), &json!(50)));
         assert_eq!((&value["p50_ms"], &value["p99_ms"]), (&json!(50.0), &json!(99.0)));
         assert!(good.sentences().contains("Nothing that was acknowledged is lost"));
+        assert_eq!(
+            value["changes"],
+            json!([{ "what": "n4 was added and votes", "took_ms": 700.0 }])
+        );
+        assert!(good.sentences().contains("changed once: n4 was added and votes (700 ms)."));
         assert!(good.sentences().contains("Writes went on after 300, 450 ms; the longest pause"));
     }
 
