@@ -9,6 +9,9 @@ use raft_api::etcdserverpb as pb;
 use raft_api::etcdserverpb::cluster_client::ClusterClient;
 use raft_api::etcdserverpb::kv_client::KvClient;
 use raft_api::etcdserverpb::maintenance_client::MaintenanceClient;
+use raft_api::membership as own;
+use raft_api::membership::change::Kind;
+use raft_api::membership::membership_client::MembershipClient;
 use raft_api::tonic::Status;
 use raft_api::tonic::transport::{Channel, Endpoint};
 
@@ -22,11 +25,11 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// One method of a service with its messages.
 macro_rules! calls {
-    ($($(#[$doc:meta])* $name:ident: $client:ident, $request:ident => $response:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $client:ident, $request:path => $response:path;)*) => {
         impl Client {
             $(
                 $(#[$doc])*
-                pub async fn $name(&self, request: pb::$request) -> Result<pb::$response, Status> {
+                pub async fn $name(&self, request: $request) -> Result<$response, Status> {
                     let mut client = $client::new(self.0.clone())
                         .max_decoding_message_size(usize::MAX)
                         .max_encoding_message_size(usize::MAX);
@@ -39,19 +42,36 @@ macro_rules! calls {
 
 calls! {
     /// Reads keys.
-    range: KvClient, RangeRequest => RangeResponse;
+    range: KvClient, pb::RangeRequest => pb::RangeResponse;
     /// Writes a key.
-    put: KvClient, PutRequest => PutResponse;
+    put: KvClient, pb::PutRequest => pb::PutResponse;
     /// Deletes keys.
-    delete_range: KvClient, DeleteRangeRequest => DeleteRangeResponse;
+    delete_range: KvClient, pb::DeleteRangeRequest => pb::DeleteRangeResponse;
     /// Executes a transaction.
-    txn: KvClient, TxnRequest => TxnResponse;
+    txn: KvClient, pb::TxnRequest => pb::TxnResponse;
     /// Forgets old revisions.
-    compact: KvClient, CompactionRequest => CompactionResponse;
+    compact: KvClient, pb::CompactionRequest => pb::CompactionResponse;
     /// Lists the members.
-    member_list: ClusterClient, MemberListRequest => MemberListResponse;
+    member_list: ClusterClient, pb::MemberListRequest => pb::MemberListResponse;
+    /// Adds a member.
+    member_add: ClusterClient, pb::MemberAddRequest => pb::MemberAddResponse;
+    /// Removes a member.
+    member_remove: ClusterClient, pb::MemberRemoveRequest => pb::MemberRemoveResponse;
+    /// Changes the peer URLs of a member.
+    member_update: ClusterClient, pb::MemberUpdateRequest => pb::MemberUpdateResponse;
+    /// Makes a learner a voter.
+    member_promote: ClusterClient, pb::MemberPromoteRequest => pb::MemberPromoteResponse;
     /// Asks the member how it is.
-    status: MaintenanceClient, StatusRequest => StatusResponse;
+    status: MaintenanceClient, pb::StatusRequest => pb::StatusResponse;
+    /// Hands leadership over, if the member leads.
+    move_leader: MaintenanceClient, pb::MoveLeaderRequest => pb::MoveLeaderResponse;
+    /// Shows the membership.
+    show: MembershipClient, own::ShowRequest => own::ShowResponse;
+    /// Changes the membership.
+    change: MembershipClient, own::ChangeRequest => own::ChangeResponse;
+    /// Hands leadership over, whoever leads.
+    transfer_leadership: MembershipClient,
+        own::TransferLeadershipRequest => own::TransferLeadershipResponse;
 }
 
 impl Client {
@@ -59,6 +79,19 @@ impl Client {
     pub fn new(url: &str) -> Self {
         let endpoint = Endpoint::from_shared(url.to_owned()).expect("a test writes right URLs");
         Self(endpoint.tcp_nodelay(true).timeout(CALL_TIME_MAX).connect_lazy())
+    }
+
+    /// Makes one change of the membership, with every guard rail.
+    pub async fn change_one(&self, kind: Kind) -> Result<own::ChangeResponse, Status> {
+        let changes = vec![own::Change { kind: Some(kind) }];
+        self.change(own::ChangeRequest { changes, availability_at_risk: false }).await
+    }
+
+    /// Adds a member with one peer URL, which will vote if it is no learner.
+    pub async fn add_member(&self, peer_url: &str, is_learner: bool) -> Result<pb::Member, Status> {
+        let peer_urls = vec![peer_url.to_owned()];
+        let answer = self.member_add(pb::MemberAddRequest { peer_urls, is_learner }).await?;
+        answer.member.ok_or_else(|| Status::internal("no member in the answer"))
     }
 
     /// Writes `value` to `key`; gives the revision.

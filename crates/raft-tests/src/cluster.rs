@@ -67,6 +67,16 @@ pub struct Cluster {
 struct Member {
     log: Log,
     process: Option<Raftd>,
+    /// Whether it belongs to the cluster from the beginning.
+    is_founder: bool,
+    /// Flags of its own; the last of equal flags counts.
+    flags: Vec<String>,
+}
+
+impl Member {
+    fn new(is_founder: bool) -> Self {
+        Self { log: Log::new(), process: None, is_founder, flags: Vec::new() }
+    }
 }
 
 /// Why a cluster did not come up.
@@ -102,9 +112,8 @@ impl Cluster {
 
     /// A cluster without a running member.
     pub fn prepare(settings: Settings) -> Self {
-        let member = |_| Member { log: Log::new(), process: None };
         Self {
-            members: (0..settings.members).map(member).collect(),
+            members: (0..settings.members).map(|_| Member::new(true)).collect(),
             ports: Ports::lease(),
             dir: tempfile::tempdir().expect("a directory can be made"),
             network: None,
@@ -139,6 +148,17 @@ impl Cluster {
             member: self.ports.peer(member),
         };
         (0..self.members.len()).map(route).collect()
+    }
+
+    /// A place for one more member, which joins: it is told of the founders and itself.
+    pub fn add_place(&mut self) -> usize {
+        self.members.push(Member::new(false));
+        self.members.len() - 1
+    }
+
+    /// Gives a member flags that count more than its other ones, from its next start on.
+    pub fn set_flags(&mut self, member: usize, flags: &[String]) {
+        self.members[member].flags = flags.to_vec();
     }
 
     /// How many members there are, dead or alive.
@@ -210,6 +230,7 @@ impl Cluster {
     /// The flags of a member.
     pub fn arguments(&self, member: usize) -> Vec<String> {
         let cluster: Vec<String> = (0..self.len())
+            .filter(|other| self.members[*other].is_founder || *other == member)
             .map(|other| format!("{}={}", self.name(other), self.peer_url(other)))
             .collect();
         let mut arguments = vec![
@@ -224,7 +245,11 @@ impl Cluster {
             format!("--heartbeat-interval={}", self.settings.heartbeat_ms),
             format!("--election-timeout={}", self.settings.election_ms),
         ];
+        if !self.members[member].is_founder {
+            arguments.push("--initial-cluster-state=existing".to_owned());
+        }
         arguments.extend(self.settings.flags.iter().cloned());
+        arguments.extend(self.members[member].flags.iter().cloned());
         arguments
     }
 
@@ -246,7 +271,7 @@ impl Cluster {
     /// Starts a member that does not run, without waiting for it.
     pub fn launch(&mut self, member: usize) {
         let arguments = self.arguments(member);
-        let Member { log, process } = &mut self.members[member];
+        let Member { log, process, .. } = &mut self.members[member];
         assert!(process.is_none(), "n{} runs already", member + 1);
         *process = Some(Raftd::start(&arguments, log));
     }
@@ -266,7 +291,7 @@ impl Cluster {
 
     async fn wait_ready(&mut self, member: usize) -> Result<(), NotUp> {
         let (name, port) = (self.name(member), self.ports.client(member));
-        let Member { log, process } = &mut self.members[member];
+        let Member { log, process, .. } = &mut self.members[member];
         let process = process.as_mut().expect("the member was started");
         let what = format!("{name} is ready");
         let ready = eventually(&what, || async move {

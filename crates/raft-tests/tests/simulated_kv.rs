@@ -14,7 +14,7 @@ mod naive;
 
 use std::panic;
 
-use raft_core::{EntryId, Halt, SnapshotError, SnapshotSource, StateMachine};
+use raft_core::{EntryId, Halt, SnapshotCursor, SnapshotError, SnapshotSource, StateMachine};
 use raft_kv::{
     Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest,
     PutRequest, Query, RangeRequest, RequestOp, Response, SharedStore, SortOrder, SortTarget,
@@ -69,15 +69,14 @@ impl StateMachine for Compared {
     }
 
     fn restore(&mut self, snapshot: &mut dyn SnapshotSource) -> Result<(), SnapshotError> {
-        let head = snapshot.next_chunk()?.expect("the commands come first");
+        let mut cursor = SnapshotCursor::new(snapshot);
         (self.naive, self.commands) = (Model::default(), Vec::new());
-        let mut rest = &head[..];
-        while let Some((len, tail)) = rest.split_first_chunk() {
-            let (command, tail) = tail.split_at(usize::from(u16::from_le_bytes(*len)));
-            self.apply_to_naive(Bytes::copy_from_slice(command));
-            rest = tail;
+        let count = u32::from_le_bytes(array(&cursor.read(4)?));
+        for _ in 0..count {
+            let len = u16::from_le_bytes(array(&cursor.read(2)?));
+            self.apply_to_naive(cursor.read(len.into())?);
         }
-        self.store.restore(snapshot)
+        self.store.restore(&mut cursor)
     }
 
     fn digest(&self) -> Option<u64> {
@@ -85,7 +84,11 @@ impl StateMachine for Compared {
     }
 }
 
-/// The commands so far, each behind its length; then the store.
+fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    bytes.try_into().expect("so many were read")
+}
+
+/// How many commands so far, each behind its length; then the store.
 struct Frozen {
     commands: Option<Vec<Bytes>>,
     store: Box<dyn SnapshotSource>,
@@ -94,7 +97,8 @@ struct Frozen {
 impl SnapshotSource for Frozen {
     fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
         let Some(commands) = self.commands.take() else { return self.store.next_chunk() };
-        let mut head = Vec::new();
+        let count = u32::try_from(commands.len()).expect("a world has few commands");
+        let mut head = count.to_le_bytes().to_vec();
         for command in commands {
             let len = u16::try_from(command.len()).expect("commands are short");
             head.extend_from_slice(&len.to_le_bytes());

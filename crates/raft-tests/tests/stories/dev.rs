@@ -86,3 +86,22 @@ async fn the_demo_finds_nothing_lost() {
     }
     assert!(verdict["acked"].as_u64().unwrap() >= 2000, "{verdict}");
 }
+
+/// The demo with a membership that changes: three become five, one is lost and replaced, and three
+/// are left. Nothing is lost meanwhile, and those who were removed end by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_that_grows_finds_nothing_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    let data_dir = format!("--data-dir={}", dir.path().join("demo").display());
+    let arguments = ["demo", "--grow", "--writes=2000", "--json", &data_dir];
+    let output = run(&arguments.map(str::to_owned), &[]).await;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let verdict: serde_json::Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
+    assert_eq!(output.status.code(), Some(0), "{verdict}\n{said}");
+    for (field, expected) in [("lost", 0), ("phantom", 0), ("disorder", 0), ("nodes", 3)] {
+        assert_eq!(verdict[field], expected, "{field} in {verdict}");
+    }
+    assert_eq!(verdict["changes"].as_array().unwrap().len(), 5, "{verdict}");
+    assert!(verdict["acked"].as_u64().unwrap() >= 2000, "{verdict}");
+}
