@@ -152,6 +152,31 @@ fn the_latest_receiver_counts() {
     assert!(holds(&manager, &meta, &all));
 }
 
+/// While a snapshot is fetched this node builds the same one: whenever that happens, what is built
+/// keeps its data, now and after a restart.
+#[test]
+fn a_fetch_leaves_what_was_built_meanwhile() {
+    let (meta, all) = offered();
+    for before in 0..=all.len() {
+        let disk = FakeDisk::new();
+        let manager = manager(&disk).unwrap();
+        let mut receiver = manager.receive(GROUP, &meta).unwrap();
+        for number in 0..=all.len() {
+            if number == before {
+                assert_eq!(build(&manager, BYTES, 1), meta);
+            }
+            if let Some(wanted) = receiver.wanted() {
+                receiver.accept(all[wanted as usize].clone()).unwrap();
+            }
+        }
+        receiver.finish().unwrap();
+        assert!(holds(&manager, &meta, &all), "built before chunk {before}");
+        disk.kill();
+        let next = self::manager(&disk).unwrap();
+        assert!(holds(&next, &meta, &all), "built before chunk {before}, read after a restart");
+    }
+}
+
 /// Every bit of a manifest counts: a peer that changes one is refused.
 #[test]
 fn a_manifest_with_another_bit_is_refused() {

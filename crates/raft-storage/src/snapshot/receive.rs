@@ -150,6 +150,12 @@ impl Receiver {
     fn begin(&mut self, bytes: Bytes) -> Result<(), SnapshotError> {
         let manifest = self.checked(&bytes)?;
         let names = self.names()?;
+        if self.manager.is_published(self.group, self.meta.id) {
+            // This node has built the same meanwhile: its data must keep its name.
+            drop(names);
+            self.is_published = true;
+            return Ok(());
+        }
         write_file(self.manager.disk.as_ref(), &self.path("manifest.part"), &bytes)?;
         let draft = self.draft(manifest, bytes)?;
         drop(names);
