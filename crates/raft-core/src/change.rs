@@ -106,7 +106,8 @@ pub struct ChangeRequest {
     /// Only if the present membership was brought by this entry: the one the caller looked at.
     pub expected: Option<EntryId>,
     /// Also if the change may leave the group without a quorum, or with a voter that lacks most of
-    /// the log. Correct but possibly unavailable: for operators who know better.
+    /// the log. Correct but possibly unavailable: for operators who know better. Who holds nothing
+    /// of the log is made no voter even so.
     pub availability_at_risk: bool,
 }
 

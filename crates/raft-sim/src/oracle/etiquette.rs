@@ -40,6 +40,9 @@ struct Manners {
     /// The followers in its eyes, while it leads this term.
     progress: Vec<(NodeId, ProgressStatus)>,
     led: (Term, EntryId),
+    /// The newest conversation in which a leader spoke to it; what comes late of an earlier one is
+    /// not heard.
+    conversation: Option<(Term, Epoch)>,
     /// When it last had a reason to begin its election timeout anew.
     began: Time,
     /// It led or campaigned when it was seen last.
@@ -235,7 +238,9 @@ impl Etiquette {
             manners.began = now;
         }
         if is_present && is_word {
-            if state.leader() == Some(from) {
+            let conversation = Some((term, message.epoch));
+            if state.leader() == Some(from) && manners.conversation <= conversation {
+                manners.conversation = conversation;
                 (manners.heard, manners.calmed) = (Some(now), Some(now));
             }
         } else if is_present && matches!(message.body, Body::RequestVote(_)) {
