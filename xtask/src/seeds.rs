@@ -15,6 +15,9 @@ const FIXED: &str = "1000";
 /// Seeds of the fresh set.
 const FRESH: &str = "1000";
 
+/// Seeds of five nodes over three regions.
+const REGIONAL: &str = "200";
+
 /// The known bug that must not pass.
 const CANARY: &str = "R9";
 
@@ -40,6 +43,7 @@ pub(crate) fn run(root: &Path) -> ExitCode {
         }
         None => step("fresh seeds: there is no commit to make them from", false),
     }
+    step("regions", simulate(root, &["run", "--regions", "--seeds", REGIONAL, "--json"]));
     step("canary, which has to fail", canary(root));
     let bugs = ["mutants", "--json", "--control", "50", "--seconds", "60", "--only", FAST];
     step("known bugs", simulate(root, &bugs));

@@ -47,6 +47,7 @@ pub const REGISTRY: &[Mutant] = &[
     mutant("E11a", "LIVE", "A pre-candidate of an earlier term gets no answer."),
     mutant("E11b", "LIVE", "Who asks for a pre-vote is taken for a leader."),
     mutant("E11c", "LIVE", "A leader lets itself be disturbed by whoever asks for votes."),
+    mutant("E11d", "LIVE", "A follower that hears a leader helps another to depose it."),
     mutant("E12b", "LIVE", "A leader of an earlier term is not told that its term is over."),
     mutant("E14a", "LIVE", "Giving a vote does not begin the election timeout anew."),
     mutant("E14b", "LIVE", "A leader of an earlier term keeps followers from campaigning."),

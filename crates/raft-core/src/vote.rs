@@ -15,9 +15,9 @@ pub(crate) fn is_sticky(common: &Common, role: &Role) -> bool {
     match role {
         // A leader without contact to a quorum steps down by itself (check quorum).
         Role::Leader(_) => !mutant!("E11c"),
-        Role::Follower(_) | Role::Candidate(_) => common
-            .heard_leader
-            .is_some_and(|heard| common.now.since(heard) < common.config.election_timeout_min),
+        Role::Follower(_) | Role::Candidate(_) => common.heard_leader.is_some_and(|heard| {
+            !mutant!("E11d") && common.now.since(heard) < common.config.election_timeout_min
+        }),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::runner::{self, Summary};
 use crate::swarm::Fixed;
 use crate::trace::{Trace, TraceEvent, What};
 use crate::workload::Workload;
+use crate::world::regions::NODES;
 use crate::world::{Ingredients, Judge, Search, World};
 
 /// Events of a storm unless told otherwise.
@@ -143,6 +144,17 @@ impl<M: StateMachine> Plan<M> {
     #[must_use]
     pub fn nodes(mut self, nodes: u64) -> Self {
         self.fixed.nodes = nodes;
+        self
+    }
+
+    /// Five nodes in three regions, with links that are longer in one direction than in the other,
+    /// and in half of the worlds two regions that reach only the third. Nothing breaks; one leader
+    /// has to be found, to stay and to commit.
+    #[must_use]
+    pub fn regions(mut self) -> Self {
+        let faults = Some(Vec::new());
+        let (nodes, without_operator) = (NODES, true);
+        self.fixed = Fixed { is_regional: true, nodes, without_operator, faults, ..self.fixed };
         self
     }
 

@@ -54,6 +54,10 @@ struct Worlds {
     /// So many nodes in every world; the seed decides if this is not given.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=9))]
     nodes: Option<u64>,
+    /// Five nodes in three regions far apart, of which two may reach only the third, and nothing
+    /// that breaks: one leader has to stay.
+    #[arg(long, conflicts_with = "nodes")]
+    regions: bool,
     /// Events of the storm, before a core is healed and has to come to rest.
     #[arg(long, default_value_t = EVENTS, value_parser = clap::value_parser!(u64).range(1..))]
     events: u64,
@@ -66,6 +70,7 @@ impl Worlds {
             .model(MapModel)
             .events(self.events);
         match self.nodes {
+            _ if self.regions => plan.regions(),
             Some(nodes) => plan.nodes(nodes),
             None => plan,
         }
@@ -75,7 +80,8 @@ impl Worlds {
     fn words(&self) -> String {
         let nodes = self.nodes.map(|nodes| format!(" --nodes {nodes}"));
         let events = (self.events != EVENTS).then(|| format!(" --events {}", self.events));
-        nodes.into_iter().chain(events).collect()
+        let regions = self.regions.then(|| " --regions".to_owned());
+        nodes.into_iter().chain(regions).chain(events).collect()
     }
 }
 

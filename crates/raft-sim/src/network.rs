@@ -49,6 +49,8 @@ pub(crate) struct Packet {
 #[derive(Clone, Debug, Default)]
 struct Link {
     is_cut: bool,
+    /// What its way takes longer than others, always.
+    length_ns: u64,
     /// Nothing arrives before this moment.
     clogged_until: u64,
     slow_until: u64,
@@ -189,12 +191,12 @@ impl Network {
         let profile = self.profile;
         let link = self.link(from, to);
         let loss = if link.loses_until > now { BURST_CHANCE } else { profile.loss };
-        let clogged = link.clogged_until;
+        let (clogged, length) = (link.clogged_until, link.length_ns);
         if link.is_cut || choices.chance(Site::Snapshot, loss) {
             return None;
         }
         let jitter = choices.choose(Site::Snapshot, profile.jitter_ns.max(1));
-        Some((now + profile.delay_ns + jitter).max(clogged))
+        Some((now + profile.delay_ns + length + jitter).max(clogged))
     }
 
     fn packet(&mut self, from: Peer, to: NodeId, frame: Bytes) -> Packet {
@@ -206,7 +208,8 @@ impl Network {
     fn arrival(&mut self, now: u64, packet: &Packet, choices: &Choices) -> (u64, bool) {
         let profile = self.profile;
         let link = self.link(packet.from.node, packet.to);
-        let mut at = now + profile.delay_ns + choices.choose(Site::Delay, profile.jitter_ns);
+        let mut at = now + profile.delay_ns + link.length_ns;
+        at += choices.choose(Site::Delay, profile.jitter_ns);
         if link.slow_until > now {
             at += choices.choose(Site::Delay, SLOW_NS);
         }
@@ -251,6 +254,11 @@ impl Network {
 
     pub(crate) fn cut(&mut self, from: NodeId, to: NodeId) {
         self.link(from, to).is_cut = true;
+    }
+
+    /// Makes the way from one node to another take longer, always.
+    pub(crate) fn lengthen(&mut self, from: NodeId, to: NodeId, nanos: u64) {
+        self.link(from, to).length_ns = nanos;
     }
 
     pub(crate) fn mend(&mut self, from: NodeId, to: NodeId) {

@@ -66,6 +66,8 @@ pub struct Swarm {
     pub apply_ns: u64,
     /// Writes handed to the disk at once.
     pub writes_max: usize,
+    /// Whether nothing breaks, and one leader has to stay.
+    pub is_regional: bool,
     /// Whether what happens at one instant is permuted.
     pub permutes: bool,
 }
@@ -73,6 +75,8 @@ pub struct Swarm {
 /// What a seed may not choose.
 #[derive(Clone, Debug, Default)]
 pub struct Fixed {
+    /// Five nodes in three regions with nothing that breaks, instead of a storm.
+    pub is_regional: bool,
     /// So many nodes; zero: the seed decides.
     pub nodes: u64,
     /// Nobody changes the membership or hands leadership over.
@@ -148,6 +152,7 @@ impl Swarm {
                 0
             },
             writes_max: usize::try_from(c.spread(Site::Swarm, 1, 16)).unwrap_or(1),
+            is_regional: false,
             permutes: c.chance(Site::Swarm, 500_000),
         }
     }

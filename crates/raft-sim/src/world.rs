@@ -14,6 +14,7 @@ mod lanes;
 mod liveness;
 mod operator;
 mod process;
+pub(crate) mod regions;
 mod snapshots;
 mod verdict;
 
@@ -138,6 +139,7 @@ const LENGTH_MAX: u64 = 60;
 impl World {
     pub(crate) fn new(choices: Choices, ingredients: Ingredients) -> Self {
         let swarm = Swarm::draw(&choices, &ingredients.fixed);
+        let swarm = if ingredients.fixed.is_regional { swarm.calmed() } else { swarm };
         let nodes = usize::try_from(swarm.machines).expect("a world has few nodes");
         let seats = (1..=swarm.machines).filter_map(NodeId::new).map(|id| {
             let joins = id.get() > swarm.nodes;
@@ -186,6 +188,7 @@ impl World {
                 world.push(at, Event::Start { seat, life: 0 });
             }
         }
+        world.draw_regions();
         world.open_operator();
         world.open_clients();
         world.arm_damage();
@@ -237,7 +240,11 @@ impl World {
         self.oracle.passes(self.now);
         self.feed(self.now);
         if self.liveness.is_none() && self.step >= self.ingredients.events {
-            self.begin_liveness();
+            if self.swarm.is_regional {
+                self.end_regions()?;
+            } else {
+                self.begin_liveness();
+            }
         }
         self.happens(event)
     }

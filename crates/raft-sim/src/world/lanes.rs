@@ -471,6 +471,9 @@ impl World {
                 }
                 self.feed(term.get() << 8 | role as u64);
                 self.tell(|| What::Role { node, term, role, leader });
+                if role == RoleName::Leader {
+                    self.leads_in_its_region(node)?;
+                }
                 self.aim(seat)
             }
             Notice::ReadReady { ticket, index, age } => self.may_read(seat, ticket, (index, age)),
