@@ -66,8 +66,6 @@ pub struct Swarm {
     pub apply_ns: u64,
     /// Writes handed to the disk at once.
     pub writes_max: usize,
-    /// Whether nothing breaks, and one leader has to stay.
-    pub is_regional: bool,
     /// Whether what happens at one instant is permuted.
     pub permutes: bool,
 }
@@ -152,7 +150,6 @@ impl Swarm {
                 0
             },
             writes_max: usize::try_from(c.spread(Site::Swarm, 1, 16)).unwrap_or(1),
-            is_regional: false,
             permutes: c.chance(Site::Swarm, 500_000),
         }
     }

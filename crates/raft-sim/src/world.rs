@@ -240,7 +240,7 @@ impl World {
         self.oracle.passes(self.now);
         self.feed(self.now);
         if self.liveness.is_none() && self.step >= self.ingredients.events {
-            if self.swarm.is_regional {
+            if self.ingredients.fixed.is_regional {
                 self.end_regions()?;
             } else {
                 self.begin_liveness();

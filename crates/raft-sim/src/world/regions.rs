@@ -19,7 +19,7 @@ use crate::swarm::Swarm;
 pub(crate) const NODES: u64 = 5;
 
 /// In which region each of them is.
-const REGIONS: [usize; NODES as usize] = [0, 0, 1, 2, 2];
+const REGIONS: [usize; 5] = [0, 0, 1, 2, 2];
 
 /// The region that reaches both others.
 const MIDDLE: usize = 1;
@@ -42,7 +42,7 @@ impl Swarm {
             capacity: profile.capacity.max(1 << 8),
             ..profile
         };
-        (self.is_regional, self.preferred) = (true, Vec::new());
+        self.preferred = Vec::new();
         self
     }
 }
@@ -50,7 +50,7 @@ impl Swarm {
 impl World {
     /// Every way from one region to another has its own length; some do not exist.
     pub(super) fn draw_regions(&mut self) {
-        if !self.swarm.is_regional {
+        if !self.ingredients.fixed.is_regional {
             return;
         }
         let is_bridge = self.choices.chance(Site::Swarm, 500_000);
@@ -80,7 +80,7 @@ impl World {
 
     /// A node has begun to lead.
     pub(super) fn leads_in_its_region(&mut self, node: NodeId) -> Check {
-        if !self.swarm.is_regional || self.now < self.settled_ns() {
+        if !self.ingredients.fixed.is_regional || self.now < self.settled_ns() {
             return Ok(());
         }
         let text = format!("{node} begins to lead, and nothing has happened to the leader before");
