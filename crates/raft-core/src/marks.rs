@@ -83,6 +83,7 @@ pub const REGISTRY: &[Mark] = &[
     rare("transfer-begun", "A leader begins to hand over."),
     rare("transfer-given-up", "Nobody took over in time; the leader goes on."),
     rare("asked-to-take-over", "A follower campaigns because its leader asks it to."),
+    rare("asked-without-a-vote", "A follower that has no vote any more is asked to campaign."),
     rare("preferred-leader", "A leader hands over to one that is preferred."),
     rare("leader-with-stalled-disk", "A leader steps down because its disk stands still."),
     rare("read-without-a-round", "A leader answers a read without asking anybody."),

@@ -79,6 +79,15 @@ impl RaftState {
     pub fn membership(&self) -> &Membership {
         &self.common.membership
     }
+
+    /// Until when this leader may answer reads alone, by its own clock (thesis §6.4.1). `None`
+    /// unless it leads, reads under leases are on, and a quorum has answered it.
+    pub fn lease_until(&self) -> Option<Time> {
+        match &self.role {
+            Role::Leader(leader) => leader.lease_until(&self.common),
+            Role::Follower(_) | Role::Candidate(_) => None,
+        }
+    }
 }
 
 /// Figure 2's state on all servers.

@@ -7,12 +7,13 @@
 mod etiquette;
 mod image;
 pub(crate) mod members;
+mod office;
+mod reads;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
@@ -102,8 +103,8 @@ pub(crate) struct Oracle {
     denied: BTreeSet<Ticket>,
     /// What a leader knew to be committed when it was elected, by node.
     inherited: Vec<Index>,
-    /// How far every reader's world was when it asked.
-    asked: BTreeMap<Ticket, usize>,
+    /// When readers asked: how much was committed, and the newest term that had a leader.
+    asked: BTreeMap<Ticket, (usize, Term)>,
     /// How much was committed, by moments of the world.
     known_at: Vec<(u64, usize)>,
 }
@@ -504,63 +505,6 @@ impl Oracle {
                 Err(Failure::of("promises", node, text))
             }
             Some(_) | None => Ok(()),
-        }
-    }
-
-    // Reads.
-
-    /// A client asks for a read: whatever is committed by now it has to see.
-    pub(crate) fn asks(&mut self, ticket: Ticket) {
-        self.asked.insert(ticket, self.canonical.len());
-    }
-
-    /// A read has its index.
-    pub(crate) fn may_read(&mut self, node: NodeId, ticket: Ticket, index: Index) -> Check {
-        let floor = self.asked.remove(&ticket).unwrap_or_default();
-        if at(index) >= floor {
-            return Ok(());
-        }
-        let text = format!(
-            "read t{ticket} may be answered on {node} at {index}; when it was asked, {floor} was \
-             committed"
-        );
-        Err(Failure::of("read index", node, text))
-    }
-
-    /// A read has an index that may be old, by no more than what is told, nor than was asked for:
-    /// whatever was committed then it sees.
-    pub(crate) fn may_read_old(
-        &mut self,
-        (node, ticket): (NodeId, Ticket),
-        (index, age): (Index, Duration),
-        since: u64,
-        age_max: Duration,
-    ) -> Check {
-        // An answer that a round confirmed meanwhile is of the moment when it was asked for.
-        if age == Duration::ZERO {
-            return self.may_read(node, ticket, index);
-        }
-        self.asked.remove(&ticket);
-        let fault = |text: String| Err(Failure::of("bounded reads", node, text));
-        if age > age_max {
-            return fault(format!("read t{ticket} on {node} is {age:?} old, at most {age_max:?}"));
-        }
-        let before = self.known_at.partition_point(|(at, _)| *at < since);
-        let floor = before.checked_sub(1).map_or(0, |at| self.known_at[at].1);
-        if at(index) >= floor {
-            return Ok(());
-        }
-        fault(format!(
-            "read t{ticket} may be answered on {node} at {index}, {age:?} old; by then {floor} was \
-             committed"
-        ))
-    }
-
-    /// The world's time, before an event.
-    pub(crate) fn passes(&mut self, now: u64) {
-        let committed = self.canonical.len();
-        if self.known_at.last().is_none_or(|(_, known)| *known < committed) {
-            self.known_at.push((now, committed));
         }
     }
 

@@ -343,7 +343,9 @@ impl World {
     /// Sends what a node says, after the oracle heard it. `false` if its power failed meanwhile.
     pub(crate) fn send(&mut self, seat: usize, messages: Vec<Message>) -> Result<bool, Failure> {
         for message in messages {
-            self.seats[seat].is_transferring |= matches!(message.body, Body::TimeoutNow);
+            if matches!(message.body, Body::TimeoutNow) {
+                self.gives_the_word(seat, &message)?;
+            }
             let leader = self.seats[place(message.to)].process().map(|other| other.raft.state());
             self.oracle.leaves(&message, leader)?;
             self.etiquette.leaves(&message)?;
@@ -353,6 +355,17 @@ impl World {
             }
         }
         Ok(true)
+    }
+
+    /// A node tells another to campaign: because it was asked to, or in haste because its disk
+    /// stands still or its process stops.
+    fn gives_the_word(&mut self, seat: usize, message: &Message) -> Check {
+        let machine = &mut self.seats[seat];
+        let leader = machine.process().map(|process| process.raft.state());
+        let leader = leader.filter(|state| matches!(state.role(), Role::Leader(_)));
+        leader.map_or(Ok(()), |state| self.oracle.hands_over(message, state))?;
+        machine.is_transferring = true;
+        Ok(())
     }
 
     fn post(&mut self, seat: usize, message: &Message) {

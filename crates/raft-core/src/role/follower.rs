@@ -267,6 +267,7 @@ impl Follower {
         from: NodeId,
     ) -> Transition {
         if self.leader != Some(from) || !common.may_campaign() && !mutant!("E18a") {
+            mark!("asked-without-a-vote", !common.may_campaign());
             out.dropped("not asked by the leader, or without a vote");
             return Transition::Stay;
         }

@@ -180,8 +180,9 @@ impl Leader {
         let index = common.commit_index();
         let knows = index >= self.term_start;
         let age = self.confirmed_at(common).map(|sent| common.now.since(sent));
+        let has_lease = self.lease_until(common).is_some_and(|until| common.now < until);
         let age = match consistency {
-            Consistency::Lease if knows && self.has_lease(common) => Some(Duration::ZERO),
+            Consistency::Lease if knows && has_lease => Some(Duration::ZERO),
             Consistency::Bounded { age_max } if knows => age.filter(|age| *age <= age_max),
             Consistency::Linearizable | Consistency::Lease | Consistency::Bounded { .. } => None,
         };
@@ -199,13 +200,12 @@ impl Leader {
         (*round <= confirmed).then_some(*sent)
     }
 
-    /// Whether nobody else can lead yet, by the clocks' bound (thesis §6.4.1): a quorum answered a
-    /// round so lately that it still refuses every vote.
-    fn has_lease(&self, common: &Common) -> bool {
-        let Some(bound) = common.config.lease_reads else { return false };
-        let valid = bound.lease(common.config.election_timeout_min);
-        let confirmed = self.confirmed_at(common);
-        !self.is_lease_void && confirmed.is_some_and(|sent| common.now.since(sent) < valid)
+    /// Until when nobody else can lead, by the clocks' bound (thesis §6.4.1): a quorum answered a
+    /// round, and refuses every vote for so long.
+    pub(crate) fn lease_until(&self, common: &Common) -> Option<Time> {
+        let bound = common.config.lease_reads.filter(|_| !self.is_lease_void)?;
+        let sent = self.confirmed_at(common)?;
+        Some(sent.after(bound.lease(common.config.election_timeout_min)))
     }
 
     /// A linearizable read of a follower's callers.

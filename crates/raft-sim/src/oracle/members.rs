@@ -87,9 +87,13 @@ impl Oracle {
     ) -> bool {
         let recorded = recorded(membership, node);
         let speaks = |image: &Image| recorded.is_none() || image.incarnation == recorded;
-        let ghosts = self.ghosts.iter().filter(|ghost| ghost.node == node);
-        let images = ghosts.map(|ghost| &ghost.image).chain(self.images.get(place(node)));
-        images.into_iter().any(|image| speaks(image) && image.holds(index, term))
+        self.disks_of(node).any(|image| speaks(image) && image.holds(index, term))
+    }
+
+    /// The disk of a node, and those it had before.
+    pub(super) fn disks_of(&self, node: NodeId) -> impl Iterator<Item = &Image> {
+        let ghosts = self.ghosts.iter().filter(move |ghost| ghost.node == node);
+        ghosts.map(|ghost| &ghost.image).chain(self.images.get(place(node)))
     }
 
     /// Whether the recorded disk of a node voted so. Where none is recorded, any disk it had.
@@ -139,6 +143,7 @@ impl Oracle {
                 return fault(format!("{node} is in {present} of {id}, which brought no such"));
             }
         }
+        self.votes_with_a_log(node, state)?;
         Self::changes_in_turn(node, state)
     }
 

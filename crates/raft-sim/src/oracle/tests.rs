@@ -1,5 +1,7 @@
 //! Each oracle must be able to fail: here are the lies it has to notice.
 
+use std::time::Duration;
+
 use raft_core::{
     AppendEntries, AppendEntriesResponse, Epoch, LogSlice, Member, Peer, Persist, RaftConfig,
     RaftNode, RequestVote, RequestVoteResponse, Round, Time,
@@ -186,6 +188,11 @@ fn wrong_claims_are_noticed() {
     oracle.denied(node(1), forwarded).expect("nobody knows better yet");
     complains(oracle.executes(node(1), forwarded, id), "outcomes");
     complains(oracle.executes(node(1), forwarded, id), "exactly once");
-    oracle.asked.insert(Ticket::new(11), 5);
-    complains(oracle.may_read(node(1), Ticket::new(11), Index::new(4)), "read index");
+    let (read, term) = ((node(1), Ticket::new(11)), Term::new(3));
+    oracle.asked.insert(read.1, (5, term));
+    complains(oracle.may_read(read, Index::new(4), term), "read index");
+    oracle.asked.insert(read.1, (5, term));
+    complains(oracle.may_read(read, Index::new(5), Term::new(2)), "read index");
+    oracle.asked.insert(read.1, (5, term));
+    oracle.may_read(read, Index::new(5), term).expect("it sees everything");
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use raft_core::{
     Apply, ApplyJob, Body, EntryId, GroupId, Index, Load, Message, NodeId, Notice, Payload, Peer,
-    Persist, RaftNode, RefusalReason, RoleName, Ticket, Time,
+    Persist, RaftNode, RefusalReason, RoleName, Term, Ticket, Time,
 };
 use raft_storage::{Query, StorageError, Written, write};
 
@@ -151,6 +151,10 @@ impl World {
         let is_stranger = known.is_some() && known != disk;
         if is_stalled || is_stranger || after == RoleName::Learner {
             self.etiquette.waits(id, now);
+        }
+        if after == RoleName::Leader && oldest.is_some_and(|since| now.since(*since) >= 2 * limit) {
+            let text = format!("{id} leads, and its disk has owed it a write for {:?}", 2 * limit);
+            return Err(Failure::of("leadership", id, text));
         }
         let process = self.seats[seat].process_mut().expect("it was looked at above");
         self.etiquette.is_due(id, was, &process.raft, now)?;
@@ -472,6 +476,7 @@ impl World {
                 self.feed(term.get() << 8 | role as u64);
                 self.tell(|| What::Role { node, term, role, leader });
                 if role == RoleName::Leader {
+                    self.leads_alone(seat, term)?;
                     self.leads_in_its_region(node)?;
                 }
                 self.aim(seat)
@@ -516,6 +521,21 @@ impl World {
         Err(Failure::of("identity", node, text))
     }
 
+    /// Somebody leads anew: nobody else may answer reads alone (thesis §6.4.1).
+    fn leads_alone(&self, seat: usize, term: Term) -> Check {
+        let others = self.seats.iter().filter(|other| other.id != self.seats[seat].id);
+        for other in others {
+            let Some(process) = other.process() else { continue };
+            let (state, now) = (process.raft.state(), other.clock.at(self.now));
+            if state.current_term() < term && state.lease_until().is_some_and(|until| now < until) {
+                let (node, other) = (self.seats[seat].id, other.id);
+                let text = format!("{node} leads term {term}, and {other} has a lease before it");
+                return Err(Failure::of("leases (thesis §6.4.1)", node, text));
+            }
+        }
+        Ok(())
+    }
+
     /// A read has its index: it goes to the state machine.
     fn may_read(&mut self, seat: usize, ticket: Ticket, (index, age): (Index, Duration)) -> Check {
         let node = self.seats[seat].id;
@@ -525,17 +545,19 @@ impl World {
         let from = self.seats[seat].clock.first_at(asked).min(self.now);
         let bound = self.swarm.age_max_ns;
         let Some(process) = self.seats[seat].process_mut() else { return Ok(()) };
+        let term = process.raft.state().current_term();
         let Some(query) = process.queries.remove(&ticket) else {
             let text = format!("{node} has an index for read t{ticket}, which nobody waits for");
             return Err(Failure::of("answers", node, text));
         };
         let is_bounded = process.bounded.contains(&ticket);
         process.application_queue.push_back(ApplicationJob::Read { index, ticket, query });
-        if is_bounded {
+        // What a round confirmed meanwhile is of the moment when it was asked for.
+        if is_bounded && age > Duration::ZERO {
             let age_max = Duration::from_nanos(bound);
             self.oracle.may_read_old((node, ticket), (index, age), from, age_max)?;
         } else {
-            self.oracle.may_read(node, ticket, index)?;
+            self.oracle.may_read((node, ticket), index, term)?;
         }
         self.begin_application(seat)
     }
