@@ -9,6 +9,7 @@ mod image;
 pub(crate) mod members;
 mod office;
 mod reads;
+mod rounds;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,8 @@ use raft_core::{
 pub(crate) use self::etiquette::Etiquette;
 pub(crate) use self::image::{Image, WriteFacts};
 use self::members::{Ghost, is_majority, is_quorum};
+use self::reads::Asked;
+use self::rounds::Rounds;
 use crate::linearizability::LogCommand;
 use crate::network::place;
 
@@ -103,8 +106,9 @@ pub(crate) struct Oracle {
     denied: BTreeSet<Ticket>,
     /// What a leader knew to be committed when it was elected, by node.
     inherited: Vec<Index>,
-    /// When readers asked: how much was committed, and the newest term that had a leader.
-    asked: BTreeMap<Ticket, (usize, Term)>,
+    asked: BTreeMap<Ticket, Asked>,
+    rounds: Rounds,
+    now: u64,
     /// How much was committed, by moments of the world.
     known_at: Vec<(u64, usize)>,
 }
@@ -134,8 +138,15 @@ impl Oracle {
             denied: BTreeSet::new(),
             inherited: vec![Index::ZERO; nodes],
             asked: BTreeMap::new(),
+            rounds: Rounds::default(),
+            now: 0,
             known_at: Vec::new(),
         }
+    }
+
+    /// Reads rely on leases, and none lasts longer than this, in nanoseconds.
+    pub(crate) fn has_leases(&mut self, lease_ns: u64) {
+        self.rounds.lease_ns = Some(lease_ns);
     }
 
     /// How many entries are committed.
@@ -428,7 +439,8 @@ impl Oracle {
     }
 
     /// A message leaves a node: what it promises is durable, and only leaders append.
-    pub(crate) fn leaves(&self, message: &Message, leader: Option<&RaftState>) -> Check {
+    pub(crate) fn leaves(&mut self, message: &Message, leader: Option<&RaftState>) -> Check {
+        self.rounds(message)?;
         let (node, term) = (message.from.node, message.term);
         let image = &self.images[place(node)];
         let fault = |text: String| Err(Failure::of("promises", node, text));

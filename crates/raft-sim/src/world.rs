@@ -188,6 +188,10 @@ impl World {
                 world.push(at, Event::Start { seat, life: 0 });
             }
         }
+        if let Some(drift) = world.swarm.lease_drift_ppm {
+            let lasts = world.swarm.election_ns / 1_000_000 * u64::from(1_000_000 - 2 * drift);
+            world.oracle.has_leases(lasts);
+        }
         world.draw_regions();
         world.open_operator();
         world.open_clients();

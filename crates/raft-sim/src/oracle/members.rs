@@ -50,6 +50,7 @@ impl Oracle {
     pub(crate) fn wiped(&mut self, node: NodeId) {
         let image = std::mem::take(&mut self.images[place(node)]);
         self.ghosts.push(Ghost { node, image });
+        self.rounds.forget(node);
     }
 
     /// The newest committed membership.

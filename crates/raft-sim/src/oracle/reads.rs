@@ -2,15 +2,29 @@
 
 use std::time::Duration;
 
-use raft_core::{Index, NodeId, Term, Ticket};
+use raft_core::{Index, NodeId, RaftState, Role, Round, Term, Ticket};
 
 use super::{Check, Failure, Oracle, at};
 
+/// The world when a read was asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Asked {
+    /// How many entries were committed.
+    pub(super) floor: usize,
+    /// The newest term that had a leader.
+    pub(super) newest: Term,
+    /// If a leader was asked: its term, and the newest round of which anything had left.
+    pub(super) led: Option<(Term, Option<Round>)>,
+}
+
 impl Oracle {
     /// A client asks for a read: whatever is committed by now it has to see.
-    pub(crate) fn asks(&mut self, ticket: Ticket) {
+    pub(crate) fn asks(&mut self, ticket: Ticket, state: &RaftState) {
         let newest = self.leaders.last_key_value().map_or(Term::ZERO, |(term, _)| *term);
-        self.asked.insert(ticket, (self.canonical.len(), newest));
+        let term = state.current_term();
+        let leads = matches!(state.role(), Role::Leader(_));
+        let led = leads.then(|| (term, self.rounds.newest(term)));
+        self.asked.insert(ticket, Asked { floor: self.canonical.len(), newest, led });
     }
 
     /// A read has its index, on a node in this term.
@@ -24,7 +38,7 @@ impl Oracle {
         index: Index,
         term: Term,
     ) -> Check {
-        let (floor, newest) = self.asked.remove(&ticket).unwrap_or_default();
+        let Asked { floor, newest, .. } = self.asked.remove(&ticket).unwrap_or_default();
         if newest > term {
             let text = format!(
                 "read t{ticket} may be answered on {node} in term {term}; when it was asked, \
@@ -69,6 +83,7 @@ impl Oracle {
 
     /// The world's time, before an event.
     pub(crate) fn passes(&mut self, now: u64) {
+        self.now = now;
         let committed = self.canonical.len();
         if self.known_at.last().is_none_or(|(_, known)| *known < committed) {
             self.known_at.push((now, committed));

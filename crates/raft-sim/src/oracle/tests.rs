@@ -189,10 +189,11 @@ fn wrong_claims_are_noticed() {
     complains(oracle.executes(node(1), forwarded, id), "outcomes");
     complains(oracle.executes(node(1), forwarded, id), "exactly once");
     let (read, term) = ((node(1), Ticket::new(11)), Term::new(3));
-    oracle.asked.insert(read.1, (5, term));
+    let asked = Asked { floor: 5, newest: term, led: None };
+    oracle.asked.insert(read.1, asked);
     complains(oracle.may_read(read, Index::new(4), term), "read index");
-    oracle.asked.insert(read.1, (5, term));
+    oracle.asked.insert(read.1, asked);
     complains(oracle.may_read(read, Index::new(5), Term::new(2)), "read index");
-    oracle.asked.insert(read.1, (5, term));
+    oracle.asked.insert(read.1, asked);
     oracle.may_read(read, Index::new(5), term).expect("it sees everything");
 }

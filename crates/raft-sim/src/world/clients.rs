@@ -220,7 +220,7 @@ impl World {
                     if is_bounded {
                         process.bounded.insert(ticket);
                     }
-                    self.oracle.asks(ticket);
+                    self.oracle.asks(ticket, process.raft.state());
                 }
                 accepted
             }

@@ -557,6 +557,10 @@ impl World {
             let age_max = Duration::from_nanos(bound);
             self.oracle.may_read_old((node, ticket), (index, age), from, age_max)?;
         } else {
+            if !is_bounded && self.swarm.lease_drift_ppm.is_none() {
+                let process = self.seats[seat].process().expect("it was looked at above");
+                self.oracle.is_confirmed(ticket, node, process.raft.state())?;
+            }
             self.oracle.may_read((node, ticket), index, term)?;
         }
         self.begin_application(seat)
