@@ -75,6 +75,9 @@ impl Mutants {
         if self.list {
             for mutant in REGISTRY {
                 println!("{:<5} {:<9} {}", mutant.id, mutant.property, mutant.bug);
+                if let Some(why) = mutant.unseen {
+                    println!("{:15} for tests alone, unless named by --only: {why}", "");
+                }
             }
             return ExitCode::SUCCESS;
         }
@@ -86,9 +89,10 @@ impl Mutants {
         if !test_build::IS_ONE {
             return test_build::run_again();
         }
-        let wanted = REGISTRY
-            .iter()
-            .filter(|mutant| self.only.is_empty() || self.only.iter().any(|id| id == mutant.id));
+        let is_named = |mutant: &&Mutant| self.only.iter().any(|id| id == mutant.id);
+        let wanted = REGISTRY.iter().filter(|mutant| {
+            if self.only.is_empty() { mutant.unseen.is_none() } else { is_named(mutant) }
+        });
         let hunts: Vec<Hunt> = wanted.map(|mutant| self.hunt(*mutant)).collect();
         let longest = hunts.iter().map(|hunt| hunt.summary.seeds).max().unwrap_or(0);
         let control = self.control(longest.max(self.control));
