@@ -37,6 +37,10 @@ impl Rounds {
         sent.last().map(|((_, round), _)| *round)
     }
 
+    fn sends(&mut self, round: (Term, Round), now: u64) {
+        self.sent.entry(round).or_insert(now);
+    }
+
     fn answers(&mut self, node: NodeId, (term, round): (Term, Round)) {
         let newest = self.answered.entry((term, node)).or_insert(round);
         *newest = round.max(*newest);
@@ -57,32 +61,34 @@ impl Oracle {
     pub(super) fn rounds(&mut self, message: &Message) -> Check {
         let (node, to, term, now) = (message.from.node, message.to, message.term, self.now);
         let rounds = &mut self.rounds;
-        let asked = match &message.body {
-            Body::AppendEntries(append) => Some(append.round),
-            Body::InstallSnapshot(offer) => Some(offer.round),
-            _ => None,
-        };
-        if let Some(round) = asked {
-            rounds.sent.entry((term, round)).or_insert(now);
-        }
-        let answers = match &message.body {
-            Body::AppendEntriesResponse(answer) => Some(answer.round),
-            Body::InstallSnapshotResponse(answer) => Some(answer.round),
-            _ => None,
-        };
-        if let Some(round) = answers.filter(|_| self.leaders.get(&term) == Some(&to)) {
-            rounds.answers(node, (term, round));
-        }
+        let leads = self.leaders.get(&term) == Some(&to);
         match &message.body {
+            Body::AppendEntries(append) => rounds.sends((term, append.round), now),
+            Body::InstallSnapshot(offer) => rounds.sends((term, offer.round), now),
+            Body::AppendEntriesResponse(answer) if leads => {
+                rounds.answers(node, (term, answer.round));
+            }
+            Body::InstallSnapshotResponse(answer) if leads => {
+                rounds.answers(node, (term, answer.round));
+            }
             Body::RequestVote(ask) if ask.transfer => {
                 rounds.told.insert((term, node));
             }
-            Body::RequestVoteResponse(vote)
-                if vote.granted && !rounds.told.contains(&(term, to)) =>
-            {
-                return self.is_free(node, to, term);
+            Body::RequestVoteResponse(vote) => {
+                if vote.granted && !rounds.told.contains(&(term, to)) {
+                    return self.is_free(node, to, term);
+                }
             }
-            _ => {}
+            Body::PreVote(_)
+            | Body::PreVoteResponse(_)
+            | Body::RequestVote(_)
+            | Body::AppendEntriesResponse(_)
+            | Body::InstallSnapshotResponse(_)
+            | Body::ReadIndex(_)
+            | Body::ReadIndexResponse(_)
+            | Body::Propose(_)
+            | Body::ProposeResponse(_)
+            | Body::TimeoutNow => {}
         }
         Ok(())
     }
