@@ -125,12 +125,12 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let guard = crate::host::PanicGuard::new("disk", Arc::clone(&self.events));
-        let mut jobs = Vec::new();
+        let (mut jobs, mut wait) = (Vec::new(), IDLE);
         loop {
-            self.shared.jobs.take(&mut jobs, IDLE);
-            match self.work(&mut jobs) {
-                Ok(true) => {}
-                Ok(false) => break,
+            self.shared.jobs.take(&mut jobs, wait);
+            match self.work(&mut jobs).and_then(|goes_on| Ok((goes_on, self.storage.idle()?))) {
+                Ok((true, due)) => wait = due.unwrap_or(IDLE),
+                Ok((false, _)) => break,
                 Err(error) => {
                     self.events.push(Event::DiskFailed(Arc::new(error)));
                     break;

@@ -72,8 +72,8 @@ pub use raft_net::{
     RefusalCode, Strangers, TcpConfig, TcpTransport, Transport, probe,
 };
 pub use raft_storage::{
-    FileStorage, MemoryStorage, SYNC_BUCKETS, SnapshotManager, SnapshotStats, Storage,
-    StorageError, StorageStats,
+    FileOptions, FileStorage, MemoryStorage, SYNC_BUCKETS, SnapshotManager, SnapshotStats, Storage,
+    StorageError, StorageStats, SyncMode,
 };
 
 pub use self::builder::{Builder, Host};

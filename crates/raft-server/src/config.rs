@@ -16,6 +16,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use raft_runtime::SyncMode;
+
 use crate::flags::{self, Flag, Parsed};
 use crate::identity::{self, MemberId};
 
@@ -69,6 +71,8 @@ pub struct Config {
     pub max_request_bytes: u64,
     /// Most operations in one transaction. Default 128.
     pub max_txn_ops: usize,
+    /// What an acknowledged write survives. Default everything.
+    pub sync_mode: SyncMode,
     /// What is logged.
     pub log_level: LogLevel,
     /// How it is logged.

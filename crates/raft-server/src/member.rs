@@ -171,6 +171,8 @@ impl Member {
         let sync = storage.sync;
         self.metrics.wal_fsync_seconds.take_over(&sync.buckets, sync.total.as_secs_f64());
         self.metrics.wal_write_bytes.set_count(storage.bytes_written);
+        self.metrics.sync_mode.at(&[storage.sync_mode.name()]).set_flag(true);
+        self.metrics.unsynced_bytes.set_count(storage.unsynced_bytes);
     }
 
     fn refresh_network(&self, network: &NetStats) {

@@ -130,6 +130,10 @@ families! {
         "The latency distributions of writes to the write-ahead log.";
     wal_write_bytes: Gauge = Gauge::new(), "etcd_disk_wal_write_bytes_total",
         "Total number of bytes written to the write-ahead log.";
+    sync_mode: Family<Gauge> = Family::new(&["mode"]), "raft_storage_sync_mode",
+        "What an acknowledged write survives; 1 for the mode this member runs in.";
+    unsynced_bytes: Gauge = Gauge::new(), "raft_storage_unsynced_bytes",
+        "Bytes of the write-ahead log that were acknowledged and are not synced.";
     backend_commit_seconds: Histogram = Histogram::exponential(0.001, 2.0, 14),
         "etcd_disk_backend_commit_duration_seconds",
         "The latency distributions of applying one batch of entries to the store.";

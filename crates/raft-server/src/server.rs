@@ -15,8 +15,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use raft_kv::SharedStore;
 use raft_runtime::{
-    FileStorage, Halted, Host, Limits, Member as RaftMember, NodeId, Raft, RaftConfig,
-    SnapshotPolicy, StartError, Storage as _, StorageError, TcpConfig, TcpTransport,
+    FileOptions, FileStorage, Halted, Host, Limits, Member as RaftMember, NodeId, Raft, RaftConfig,
+    SnapshotPolicy, StartError, Storage as _, StorageError, SyncMode, TcpConfig, TcpTransport,
 };
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -123,7 +123,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     }
     let mut stop = std::pin::pin!(stop);
     let path = config.data_dir.display().to_string();
-    let storage = FileStorage::open(&config.data_dir)
+    let storage = FileStorage::open_with_options(&config.data_dir, file_options(&config))
         .map_err(|error| ServeError::Storage { path, source: Box::new(error) })?;
     let seat = if let Some(seat) = Seat::known(&config, storage.identity()) {
         seat
@@ -171,6 +171,15 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     ended
 }
 
+fn file_options(config: &Config) -> FileOptions {
+    let options = FileOptions::default();
+    match config.sync_mode {
+        SyncMode::Full => options,
+        SyncMode::Normal => options.with_late_sync_power_loss_needs_readmission(),
+        SyncMode::None => options.without_sync_data_may_be_lost(),
+    }
+}
+
 fn tell_start(config: &Config, seat: Seat) {
     tracing::info!(
         version = PRODUCT_VERSION,
@@ -179,7 +188,7 @@ fn tell_start(config: &Config, seat: Seat) {
         member = %seat.member,
         cluster = %format_args!("{:x}", seat.cluster_id()),
         data_dir = %config.data_dir.display(),
-        sync = "full",
+        sync_mode = config.sync_mode.name(),
         "starting"
     );
     let (flags, own) = (config.member_id(), seat.member);

@@ -95,7 +95,7 @@ pub struct Environment {
     /// Nanoseconds since 1970 for people who look at a file; decides nothing.
     pub unix_ns: Box<dyn Fn() -> u64 + Send>,
     /// Another number after each start of the operating system, and after nothing less; zero if
-    /// unknown. `SUPER` keeps it for people who look at it; decides nothing.
+    /// unknown. Decides only where the log is not synced before it is acknowledged.
     pub boot_id: u128,
     /// The process id, for the lock file.
     pub process: u32,

@@ -11,6 +11,8 @@ use std::sync::Arc;
 
 use raft_core::{EntryId, GroupId, Identity, Index};
 
+use crate::SyncMode;
+
 /// Why a storage cannot do what it was asked.
 ///
 /// For a client all mean *unknown*: the write may or may not be on the disk.
@@ -55,6 +57,15 @@ pub enum StorageError {
     MissingSuper {
         /// The file that should be there.
         path: PathBuf,
+    },
+    /// The machine went down without a clean stop while receipts did not mean that the disk had
+    /// everything ([`SyncMode`](crate::SyncMode)): what was acknowledged last may be gone, and
+    /// nobody knows which.
+    Unsynced {
+        /// The data directory.
+        path: PathBuf,
+        /// How it was written.
+        mode: SyncMode,
     },
     /// A file was written in a format this code does not know. Start the version that wrote it, or
     /// a later one.
@@ -201,6 +212,14 @@ impl fmt::Display for StorageError {
                 "{}: missing, although there are segments beside it; bring it back",
                 path.display()
             ),
+            Self::Unsynced { path, mode } => write!(
+                f,
+                "{}: written in sync mode {}, and this machine went down without a clean stop: \
+                 what it acknowledged last may be lost; move the directory away and readmit the \
+                 node with an empty one",
+                path.display(),
+                mode.name()
+            ),
             Self::UnknownVersion { path, found, known } => write!(
                 f,
                 "{}: format version {found}, this code knows up to version {known}; start the \
@@ -247,6 +266,7 @@ impl std::error::Error for StorageError {
             | Self::Corrupt(_)
             | Self::MissingSegment { .. }
             | Self::MissingSuper { .. }
+            | Self::Unsynced { .. }
             | Self::UnknownVersion { .. }
             | Self::UnknownFeatures { .. }
             | Self::UnknownRecord { .. }

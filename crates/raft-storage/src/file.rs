@@ -24,11 +24,12 @@ use core::ops::Range;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_core::codec::{PAYLOAD_HEADER_MAX, encode_membership};
 use raft_core::{
-    Base, Entry, EntryId, GroupId, Identity, Index, NodeId, Persist, Restored, SnapshotError,
-    SnapshotMeta, mark, mutant,
+    Base, Entry, EntryId, GroupId, Identity, Index, NodeId, PayloadKind, Persist, Restored,
+    SnapshotError, SnapshotMeta, mark, mutant,
 };
 
 pub use self::options::{Alignment, FileOptions};
@@ -197,6 +198,9 @@ impl FileStorage {
         };
         let file = settle_super(disk.as_ref(), &self.root, file)?;
         let facts = Super::read(file.as_ref(), &path)?;
+        if environment.as_ref().is_some_and(|found| facts.may_have_lost(found.boot_id)) {
+            return Err(StorageError::Unsynced { path: self.root.clone(), mode: facts.sync_mode });
+        }
         let recovered = recover(disk.as_ref(), &wal, &facts)?;
         let stats = StorageStats {
             segments: recovered.segments.len() as u64,
@@ -336,6 +340,14 @@ impl Storage for FileStorage {
         self.reader.entries(wal, (group, log), range, bytes_max)
     }
 
+    fn idle(&mut self) -> Result<Option<Duration>, StorageError> {
+        self.check()?;
+        let State::Owned { wal, .. } = &mut self.state else { return Ok(None) };
+        let result = wal.idle();
+        self.poison = result.clone().err();
+        result
+    }
+
     fn stats(&self) -> StorageStats {
         match &self.state {
             State::Blank { .. } => StorageStats::default(),
@@ -373,6 +385,7 @@ fn persist_all(
     batch_bytes_max: u64,
 ) -> Result<(), StorageError> {
     let mut rest = batch;
+    let is_urgent = batch.iter().any(|(group, persist)| is_urgent(groups.get(group), persist));
     while !rest.is_empty() {
         let (count, bytes) = take_fitting(rest, batch_bytes_max)?;
         let (now, later) = rest.split_at(count);
@@ -397,8 +410,18 @@ fn persist_all(
     }
     // Zeros for the batches to come share the sync of this one.
     wal.fill_ahead()?;
-    wal.sync()?;
+    wal.settle(is_urgent)?;
     wal.remove_dead()
+}
+
+/// What has to be durable before it is acknowledged also where entries need not be: a term, a vote,
+/// a membership, a snapshot.
+fn is_urgent(log: Option<&GroupLog>, persist: &Persist) -> bool {
+    let (known, state) = (log.map(|log| log.replay.hard_state()), persist.hard_state());
+    let is_same =
+        known.is_some_and(|known| (known.term, known.voted_for) == (state.term, state.voted_for));
+    let changes = |entry: &Entry| entry.payload.kind() == PayloadKind::Membership;
+    !is_same || persist.base().is_some() || persist.entries().iter().any(changes)
 }
 
 /// How many of the writes go into one batch, at least one, and how many bytes it may need.

@@ -79,4 +79,4 @@ pub use self::file::{Alignment, FileOptions, FileStorage, RecoveryReport, TornTa
 pub use self::identify::{IdentifyError, identify};
 pub use self::memory::MemoryStorage;
 pub use self::snapshot::{Receiver, SnapshotManager, SnapshotStats};
-pub use self::storage::{SYNC_BUCKETS, Storage, StorageStats, SyncStats, Written, write};
+pub use self::storage::{SYNC_BUCKETS, Storage, StorageStats, SyncMode, SyncStats, Written, write};

@@ -63,6 +63,19 @@ pub trait Storage: Send {
         bytes_max: u64,
     ) -> Result<Vec<Entry>, StorageError>;
 
+    /// Called between jobs: does what is due, and says when it wants to be called again at the
+    /// latest. `None`: nothing is due before the next job.
+    ///
+    /// Only a storage whose receipts do not mean that the disk has everything ([`SyncMode`]) needs
+    /// it.
+    ///
+    /// # Errors
+    ///
+    /// As [`persist`](Self::persist), and as final.
+    fn idle(&mut self) -> Result<Option<Duration>, StorageError> {
+        Ok(None)
+    }
+
     /// What it did since it was opened.
     fn stats(&self) -> StorageStats;
 
@@ -99,6 +112,10 @@ impl<S: Storage + ?Sized> Storage for Box<S> {
         bytes_max: u64,
     ) -> Result<Vec<Entry>, StorageError> {
         (**self).entries(group, range, bytes_max)
+    }
+
+    fn idle(&mut self) -> Result<Option<Duration>, StorageError> {
+        (**self).idle()
     }
 
     fn stats(&self) -> StorageStats {
@@ -140,6 +157,41 @@ pub fn write(
     Ok(written.collect())
 }
 
+/// What a receipt means, and with it what a crash may cost.
+///
+/// | | a process ends | the machine loses power |
+/// |---|---|---|
+/// | `Full` | nothing is lost | nothing is lost |
+/// | `Normal` | nothing is lost | the last 100 ms or 256 KiB may be lost |
+/// | `None` | nothing is lost | anything since the last segment was begun may be lost |
+///
+/// Below `Full` a disk whose machine went down without a clean stop does not open again
+/// ([`StorageError::Unsynced`]): it does not know what it had acknowledged, and a node that forgot
+/// would make others lose it, too. Such a member is readmitted with an empty disk. So a group keeps
+/// everything as long as a majority of its machines does not go down at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SyncMode {
+    /// The disk has it: a sync returned.
+    #[default]
+    Full,
+    /// The operating system has it, and the disk at most 100 ms or 256 KiB later. Terms, votes,
+    /// memberships and snapshots are synced first.
+    Normal,
+    /// The operating system has it.
+    None,
+}
+
+impl SyncMode {
+    /// The word for it in flags, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Normal => "normal",
+            Self::None => "none",
+        }
+    }
+}
+
 /// What a storage did since it was opened. Counters only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -158,6 +210,10 @@ pub struct StorageStats {
     pub bytes_filled: u64,
     /// Syncs on the way of a write, and how long they took.
     pub sync: SyncStats,
+    /// What a receipt means.
+    pub sync_mode: SyncMode,
+    /// Bytes of batches that were acknowledged and are not synced; zero in mode `full`.
+    pub unsynced_bytes: u64,
     /// Segments of the WAL, with the one being written.
     pub segments: u64,
     /// Segments removed, because snapshots cover what they held.

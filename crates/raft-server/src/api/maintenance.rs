@@ -7,7 +7,7 @@ use raft_api::etcdserverpb::downgrade_request::DowngradeAction;
 use raft_api::etcdserverpb::maintenance_server::Maintenance;
 use raft_api::tonic::codegen::tokio_stream;
 use raft_api::tonic::{Request, Response, Status, async_trait};
-use raft_runtime::RoleName;
+use raft_runtime::{RoleName, SyncMode};
 
 use super::{Api, unsupported};
 use crate::config::ETCD_VERSION;
@@ -29,6 +29,10 @@ impl Maintenance for Api {
         let size = i64::try_from(store.bytes).unwrap_or(i64::MAX);
         let leader = status.leader.map_or(0, raft_runtime::NodeId::get);
         let no_leader = (leader == 0).then(|| EtcdError::NoLeader.text().to_owned());
+        let mode = member.config.sync_mode;
+        let unsynced = (mode != SyncMode::Full).then(|| {
+            format!("sync mode {}: a power failure may cost acknowledged writes", mode.name())
+        });
         Ok(Response::new(pb::StatusResponse {
             header: member.header(store.revision),
             version: ETCD_VERSION.to_owned(),
@@ -37,7 +41,7 @@ impl Maintenance for Api {
             raft_index: status.commit_index.get(),
             raft_term: status.term.get(),
             raft_applied_index: status.last_applied.get(),
-            errors: no_leader.into_iter().collect(),
+            errors: no_leader.into_iter().chain(unsynced).collect(),
             db_size_in_use: size,
             is_learner: status.role == RoleName::Learner,
             storage_version: crate::config::STORAGE_VERSION.to_owned(),

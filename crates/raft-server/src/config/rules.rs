@@ -10,6 +10,8 @@ use std::time::Duration;
 use super::table::WORKING;
 use super::url::Url;
 use super::{ClusterState, Config, ConfigError, LogFormat, LogLevel};
+use raft_runtime::SyncMode;
+
 use crate::flags::{Flag, Parsed};
 use crate::identity::MemberId;
 
@@ -50,6 +52,7 @@ pub(super) fn check(mut parsed: Parsed, mut warnings: Vec<String>) -> Result<Con
     let snapshot_catchup_entries =
         parsed.number(flag("snapshot-catchup-entries"), 5_000, (0, SNAPSHOT_ENTRIES.1));
     let max_txn_ops = parsed.number(flag("max-txn-ops"), 128, (1, 1 << 20));
+    let sync_mode = sync_mode(&mut parsed, &mut warnings);
     let log_level = log_level(&mut parsed);
     let log_format = log_format(&mut parsed);
 
@@ -73,6 +76,7 @@ pub(super) fn check(mut parsed: Parsed, mut warnings: Vec<String>) -> Result<Con
         snapshot_catchup_entries,
         max_request_bytes,
         max_txn_ops,
+        sync_mode,
         log_level,
         log_format,
         warnings,
@@ -284,6 +288,37 @@ fn log_level(parsed: &mut Parsed) -> LogLevel {
             LogLevel::Info
         }
     }
+}
+
+/// What a receipt means; anything but the default is said aloud.
+fn sync_mode(parsed: &mut Parsed, warnings: &mut Vec<String>) -> SyncMode {
+    let unsafe_switch = parsed.is_on("unsafe-no-fsync");
+    let mode = match parsed.text("sync-mode") {
+        None if unsafe_switch => SyncMode::None,
+        None | Some("full") => SyncMode::Full,
+        Some("normal") => SyncMode::Normal,
+        Some("none") => SyncMode::None,
+        Some(other) => {
+            let problem = format!(
+                "--sync-mode {other:?} is none; write full, normal or none, for example \
+                 --sync-mode=full"
+            );
+            parsed.problems.push(problem);
+            SyncMode::Full
+        }
+    };
+    if unsafe_switch && mode != SyncMode::None {
+        let problem = "--unsafe-no-fsync and --sync-mode contradict each other; leave out one";
+        parsed.problems.push(problem.to_owned());
+    }
+    if mode != SyncMode::Full {
+        warnings.push(format!(
+            "--sync-mode={}: a power failure may cost acknowledged writes, and this member has to \
+             be readmitted after one",
+            mode.name()
+        ));
+    }
+    mode
 }
 
 fn log_format(parsed: &mut Parsed) -> LogFormat {

@@ -87,6 +87,24 @@ fn preferred_leaders_are_names_or_ids() {
     assert_eq!((config.snapshot_count, config.snapshot_catchup_entries), (7, 0));
 }
 
+/// Writes survive everything unless somebody says otherwise, in the words of either product; then
+/// the start says what that may cost.
+#[test]
+fn only_a_flag_makes_writes_less_durable() {
+    assert_eq!(good(&[]).sync_mode, SyncMode::Full);
+    assert!(good(&["--sync-mode=full"]).warnings.is_empty());
+    for (flag, mode) in [
+        ("--sync-mode=normal", SyncMode::Normal),
+        ("--sync-mode=none", SyncMode::None),
+        ("--unsafe-no-fsync", SyncMode::None),
+    ] {
+        let config = good(&[flag]);
+        assert_eq!(config.sync_mode, mode);
+        let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
+        assert!(warning.contains("a power failure may cost acknowledged writes"), "{warning}");
+    }
+}
+
 /// The id that a member is added under is the one it gives itself: its name does not matter.
 #[test]
 fn an_id_is_made_from_peer_urls_and_token_alone() {
@@ -210,7 +228,7 @@ fn the_help_shows_every_flag() {
 }
 
 /// A command line that breaks one rule, and how the sentence about it begins.
-const RULES: [(&[&str], &str); 28] = [
+const RULES: [(&[&str], &str); 30] = [
     (&["--name="], "--name is empty; write for example --name=n1"),
     (&["--name=a b"], "--name \"a b\" has a comma, an equals sign, a slash or a blank"),
     (&["--listen-peer-urls=localhost:1"], "--listen-peer-urls: \"localhost:1\" has no scheme"),
@@ -291,6 +309,11 @@ const RULES: [(&[&str], &str); 28] = [
     ),
     (&["--max-txn-ops=0"], "--max-txn-ops \"0\" is not a whole number from 1 to 1048576"),
     (&["--log-level=loud"], "--log-level \"loud\" is none; write debug, info, warn or error"),
+    (&["--sync-mode=lazy"], "--sync-mode \"lazy\" is none; write full, normal or none"),
+    (
+        &["--unsafe-no-fsync", "--sync-mode=normal"],
+        "--unsafe-no-fsync and --sync-mode contradict each other",
+    ),
     (&["--log-format=xml"], "--log-format \"xml\" is none; write json or text"),
     (&["--initial-clutser=x"], "--initial-clutser is not known; did you mean --initial-cluster?"),
 ];

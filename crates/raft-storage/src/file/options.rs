@@ -2,7 +2,7 @@
 //!
 //! Read next: `record.rs`.
 
-use crate::StorageError;
+use crate::{StorageError, SyncMode};
 
 /// How a `FileStorage` writes. Chainable; the defaults suit production.
 ///
@@ -19,6 +19,7 @@ pub struct FileOptions {
     pub(super) batch_bytes_max: u64,
     pub(super) tail_bytes_max: u64,
     pub(super) zero_fill: bool,
+    pub(super) sync_mode: SyncMode,
 }
 
 /// Where batches begin.
@@ -49,6 +50,7 @@ impl Default for FileOptions {
             batch_bytes_max: 1 << 20,
             tail_bytes_max: 64 << 20,
             zero_fill: true,
+            sync_mode: SyncMode::Full,
         }
     }
 }
@@ -90,6 +92,21 @@ impl FileOptions {
     #[must_use]
     pub const fn without_zero_fill(mut self) -> Self {
         self.zero_fill = false;
+        self
+    }
+
+    /// Acknowledges what the operating system has, and syncs at most 100 ms or 256 KiB later: see
+    /// [`SyncMode::Normal`] for what a power failure costs.
+    #[must_use]
+    pub const fn with_late_sync_power_loss_needs_readmission(mut self) -> Self {
+        self.sync_mode = SyncMode::Normal;
+        self
+    }
+
+    /// Never syncs what it acknowledges: see [`SyncMode::None`] for what a power failure costs.
+    #[must_use]
+    pub const fn without_sync_data_may_be_lost(mut self) -> Self {
+        self.sync_mode = SyncMode::None;
         self
     }
 

@@ -91,7 +91,7 @@ impl SegmentHeader {
                 lost: Vec::new(),
             })));
         };
-        check_version(path, copy)?;
+        check_version(path, copy, 0)?;
         Self::decode(copy).ok_or_else(|| {
             StorageError::Corrupt(Box::new(Corruption {
                 path: path.into(),
@@ -129,13 +129,13 @@ fn is_valid(copy: &[u8]) -> bool {
 }
 
 /// Refuses versions and features this code does not know; both file formats keep them at 10.
-pub(super) fn check_version(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+pub(super) fn check_version(path: &Path, bytes: &[u8], known: u32) -> Result<(), StorageError> {
     let found = u16::from_le_bytes([bytes[10], bytes[11]]);
     if found > FORMAT_VERSION {
         let known = FORMAT_VERSION;
         return Err(StorageError::UnknownVersion { path: path.into(), found, known });
     }
-    match u32_at(bytes, 12) {
+    match u32_at(bytes, 12) & !known {
         0 => Ok(()),
         bits => Err(StorageError::UnknownFeatures { path: path.into(), bits }),
     }

@@ -17,7 +17,7 @@ use raft_core::{Identity, mark, mutant};
 use super::record::{u32_at, u64_at, u128_at};
 use super::segment::{FORMAT_VERSION, check_version, read_exact, take_identity, write_all};
 use crate::disk::DiskFile;
-use crate::{Corruption, StorageError};
+use crate::{Corruption, StorageError, SyncMode};
 
 const MAGIC: [u8; 8] = *b"RAFTSUP\n";
 
@@ -29,16 +29,22 @@ const COPIES: u64 = 4;
 /// Bytes of a copy before its checksum: the fixed part and one stream.
 const FACTS_BYTES: usize = 112;
 
+/// Receipts of the newest life did not mean that the disk had everything; whoever does not know
+/// this must not open the disk.
+const FEATURE_UNSYNCED: u32 = 1;
+
 /// The node's facts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Super {
     pub(super) identity: Identity,
     /// Numbers the updates; the highest valid copy counts.
     pub(super) update: u64,
-    /// The boot in which the newest segment was begun; zero if unknown. For people.
+    /// The boot in which the newest segment was begun; zero if unknown.
     pub(super) boot_id: u128,
     /// Whether the storage was closed, not cut off.
     pub(super) clean: bool,
+    /// What receipts mean since the newest segment was begun.
+    pub(super) sync_mode: SyncMode,
     /// The newest segment that surely exists; zero before the first.
     pub(super) newest_seq: u64,
     /// Batches up to this number are durable.
@@ -70,10 +76,37 @@ impl Half {
     }
 }
 
+const MODE_MASK: u8 = 6;
+const MODE_NORMAL: u8 = 2;
+const MODE_NONE: u8 = 4;
+
+/// The mode among the flags of a copy.
+const fn mode_bits(mode: SyncMode) -> u8 {
+    match mode {
+        SyncMode::Full => 0,
+        SyncMode::Normal => MODE_NORMAL,
+        SyncMode::None => MODE_NONE,
+    }
+}
+
 impl Super {
     pub(super) const fn blank(identity: Identity) -> Self {
-        let (boot_id, first) = (0, Half::Lower);
-        Self { identity, update: 1, boot_id, clean: true, newest_seq: 0, durable_lsn: 0, first }
+        Self {
+            identity,
+            update: 1,
+            boot_id: 0,
+            clean: true,
+            sync_mode: SyncMode::Full,
+            newest_seq: 0,
+            durable_lsn: 0,
+            first: Half::Lower,
+        }
+    }
+
+    /// Whether what was acknowledged last may be gone, because the machine went down meanwhile.
+    pub(super) const fn may_have_lost(&self, boot_id: u128) -> bool {
+        let is_this_boot = boot_id != 0 && boot_id == self.boot_id;
+        !matches!(self.sync_mode, SyncMode::Full) && !self.clean && !is_this_boot
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -81,13 +114,14 @@ impl Super {
         out.put_slice(&MAGIC);
         out.put_u16_le(FORMAT_VERSION);
         out.put_u16_le(FORMAT_VERSION);
-        out.put_u32_le(0);
+        let is_synced = self.sync_mode == SyncMode::Full;
+        out.put_u32_le(if is_synced { 0 } else { FEATURE_UNSYNCED });
         out.put_u128_le(self.identity.cluster.get());
         out.put_u128_le(self.identity.peer.incarnation.get());
         out.put_u64_le(self.identity.peer.node.get());
         out.put_u64_le(self.update);
         out.put_u128_le(self.boot_id);
-        out.put_u8(u8::from(self.clean));
+        out.put_u8(u8::from(self.clean) | mode_bits(self.sync_mode));
         out.put_u8(STRIDE.trailing_zeros().to_le_bytes()[0]);
         out.put_u16_le(1); // streams
         out.put_u32_le(0); // groups
@@ -111,6 +145,11 @@ impl Super {
             update: u64_at(copy, 56),
             boot_id: u128_at(copy, 64),
             clean: copy[80] & 1 == 1,
+            sync_mode: match copy[80] & MODE_MASK {
+                0 => SyncMode::Full,
+                MODE_NORMAL => SyncMode::Normal,
+                _ => SyncMode::None,
+            },
             newest_seq: u64_at(copy, 88),
             durable_lsn: u64_at(copy, 96),
             first: Half::Lower,
@@ -130,11 +169,12 @@ impl Super {
                 // A later version may keep its checksum elsewhere. If a copy of ours is whole, this
                 // one was torn by an update, and what it says is garbage.
                 if copy.starts_with(&MAGIC) {
-                    later_version = later_version.or_else(|| check_version(path, &copy).err());
+                    later_version = later_version
+                        .or_else(|| check_version(path, &copy, FEATURE_UNSYNCED).err());
                 }
                 continue;
             };
-            check_version(path, &copy)?;
+            check_version(path, &copy, FEATURE_UNSYNCED)?;
             if best.is_none_or(|best| found.update > best.update) {
                 // The other half may be torn: it is written first.
                 let is_lower = Half::Lower.copies().contains(&number);

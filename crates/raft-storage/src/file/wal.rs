@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft_core::{EntryId, GroupId, Identity, mark, mutant};
 
@@ -22,7 +23,7 @@ use super::segment::{
 };
 use super::superblock::Super;
 use crate::disk::{Disk, DiskFile, Environment, OpenMode};
-use crate::{StorageError, StorageStats};
+use crate::{StorageError, StorageStats, SyncMode};
 
 /// The writing end of the stream.
 pub(super) struct Wal {
@@ -49,6 +50,10 @@ pub(super) struct Wal {
     free: Option<Free>,
     tail: Tail,
     durable_lsn: u64,
+    /// When the oldest batch was acknowledged that is not synced; never in mode `full`.
+    unsynced_since: Option<Duration>,
+    /// How many bytes had been written at the last sync.
+    bytes_synced: u64,
     pub(super) encoder: BatchEncoder,
     pub(super) stats: StorageStats,
 }
@@ -132,8 +137,10 @@ impl Wal {
             free: None,
             tail: opened.tail,
             durable_lsn: opened.tail.last_lsn,
+            unsynced_since: None,
+            bytes_synced: 0,
             encoder: BatchEncoder::default(),
-            stats: opened.stats,
+            stats: StorageStats { sync_mode: opened.options.sync_mode, ..opened.stats },
         }
     }
 
@@ -205,6 +212,35 @@ impl Wal {
         Ok((active.seq, offset))
     }
 
+    /// Batches are about to be acknowledged: makes them durable, unless the sync mode allows to do
+    /// so later, and nothing in them is urgent.
+    pub(super) fn settle(&mut self, is_urgent: bool) -> Result<(), StorageError> {
+        match self.options.sync_mode {
+            SyncMode::Full => return self.sync(),
+            SyncMode::Normal if is_urgent => return self.sync(),
+            SyncMode::Normal | SyncMode::None => {}
+        }
+        self.stats.unsynced_bytes = self.stats.bytes_written - self.bytes_synced;
+        let now = (self.environment.clock)();
+        self.unsynced_since.get_or_insert(now);
+        self.idle().map(|_| ())
+    }
+
+    /// Syncs what waited long enough, and says when it has to be asked again.
+    pub(super) fn idle(&mut self) -> Result<Option<Duration>, StorageError> {
+        let Some(since) = self.unsynced_since else { return Ok(None) };
+        if self.options.sync_mode == SyncMode::None {
+            return Ok(None);
+        }
+        let waited = (self.environment.clock)().saturating_sub(since);
+        if waited < UNSYNCED_TIME_MAX && self.stats.unsynced_bytes < UNSYNCED_BYTES_MAX {
+            return Ok(Some(UNSYNCED_TIME_MAX.saturating_sub(waited)));
+        }
+        self.sync()?;
+        self.remove_dead()?;
+        Ok(None)
+    }
+
     /// Makes every batch so far durable.
     pub(super) fn sync(&mut self) -> Result<(), StorageError> {
         let Some(active) = self.active.as_mut().filter(|active| active.dirty) else {
@@ -215,13 +251,29 @@ impl Wal {
         if mutant!("D12") && synced.is_err() {
             synced = active.file.sync_data();
         }
-        synced.map_err(|error| StorageError::io("sync", &active.path, error))?;
+        if let Err(error) = synced {
+            let error = StorageError::io("sync", &active.path, error);
+            self.note_loss();
+            return Err(error);
+        }
         let ended = (self.environment.clock)();
         self.stats.sync.record(ended.saturating_sub(began));
         active.dirty = false;
+        (self.unsynced_since, self.stats.unsynced_bytes) = (None, 0);
+        self.bytes_synced = self.stats.bytes_written;
         self.durable_lsn = self.tail.last_lsn;
         self.dead.append(&mut self.dying);
         Ok(())
+    }
+
+    /// What was acknowledged and not synced is gone: the kernel may call its pages clean now. So it
+    /// is as if the machine had gone down, and `SUPER` should say so. If that fails, too, nobody
+    /// will know: the price of not syncing first.
+    fn note_loss(&mut self) {
+        if self.unsynced_since.is_some() {
+            self.environment.boot_id = 0;
+            let _ = self.update_super(false);
+        }
     }
 
     /// Removes the segments that a durable Checkpoint calls dead. Durably, though what came back
@@ -413,6 +465,7 @@ impl Wal {
             update: self.facts.update + 1,
             boot_id: self.environment.boot_id,
             clean,
+            sync_mode: self.options.sync_mode,
             newest_seq: self.newest_seq,
             durable_lsn: self.durable_lsn,
             ..self.facts
@@ -432,6 +485,12 @@ impl Wal {
         self.update_super(true)
     }
 }
+
+/// In mode `normal` a batch waits for its sync at most this long,
+const UNSYNCED_TIME_MAX: Duration = Duration::from_millis(100);
+
+/// and until this many bytes wait.
+const UNSYNCED_BYTES_MAX: u64 = 256 << 10;
 
 /// Header, table line and checksums around a Checkpoint, generously.
 const CHECKPOINT_FRAME_BYTES: u64 = 256;
