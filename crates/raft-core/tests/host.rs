@@ -1,0 +1,183 @@
+//! What a host and a state machine lean on: bounds, counters, digests, readers of snapshots, and
+//! the checks of what a disk gives back.
+
+#[path = "support/bench.rs"]
+#[expect(dead_code, reason = "the paper tests use the rest")]
+mod bench;
+#[path = "support/disk.rs"]
+#[expect(dead_code, reason = "the random schedules use the rest")]
+mod disk;
+#[path = "support/mutant.rs"]
+mod mutant;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft_core::{
+    AppendResult, Body, Checksum, Consistency, HardState, InMemoryStateMachine, Index, Notice,
+    Payload, ProposeError, ReadIndexResponse, Restored, SnapshotCursor, SnapshotError,
+    SnapshotSource, StateMachine, Term, Ticket, codec,
+};
+
+use crate::bench::{Bench, append, at, entries, granted, no_op_for, result_in, to};
+use crate::disk::Disk;
+
+/// A machine in memory shows a digest of what it holds: equal contents, equal digests.
+#[test]
+fn a_digest_tells_contents_apart() {
+    let (mut one, mut other) = (InMemoryStateMachine::new(), InMemoryStateMachine::new());
+    let write = |machine: &mut InMemoryStateMachine, index, command: &str| {
+        machine.apply(at(index, 1), command.as_bytes()).expect("it takes any command");
+        machine.digest().expect("it has one")
+    };
+    let first = write(&mut one, 1, "k\0v");
+    assert_eq!(write(&mut other, 1, "k\0v"), first);
+    assert_ne!(write(&mut one, 2, "k\0w"), first);
+}
+
+/// A snapshot in chunks.
+struct Chunks(VecDeque<&'static [u8]>);
+
+impl SnapshotSource for Chunks {
+    fn next_chunk(&mut self) -> Result<Option<Bytes>, SnapshotError> {
+        Ok(self.0.pop_front().map(Bytes::from_static))
+    }
+}
+
+/// A reader of snapshots does not see where chunks were cut, leaves the rest for others, and says
+/// how much is missing at the end.
+#[test]
+fn a_snapshot_is_read_wherever_its_chunks_are_cut() {
+    let mut source = Chunks(VecDeque::from([&b"ab"[..], b"", b"cdefg", b"hi"]));
+    let mut cursor = SnapshotCursor::new(&mut source);
+    for (len, expected) in [(1, "a"), (3, "bcd"), (0, ""), (1, "e")] {
+        assert_eq!(cursor.read(len).expect("it is there"), expected);
+    }
+    assert_eq!(cursor.next_chunk().expect("it is there").expect("a rest"), "fg");
+    let error = cursor.read(7).expect_err("two bytes are left");
+    assert!(error.to_string().contains("5 more bytes"), "{error}");
+}
+
+/// What a disk gives back is refused if it contradicts itself, each part alone.
+#[test]
+fn an_empty_log_has_nothing_in_it() {
+    let sound = Restored::default();
+    sound.validate().expect("a blank disk");
+    let contradictions = [
+        Restored { last: at(0, 1), ..sound.clone() },
+        Restored { terms: vec![(Index::new(1), Term::new(1))], ..sound.clone() },
+        Restored { tail: entries(0, &[1]), ..sound },
+    ];
+    for restored in contradictions {
+        let error = restored.validate().expect_err("an empty log has something in it");
+        assert_eq!(error.what, "an empty log has entries");
+    }
+}
+
+/// The check of the log in memory notices a payload that is not what was sealed.
+#[test]
+fn a_payload_that_changed_in_memory_is_noticed() {
+    let with = |payload: Payload| {
+        let mut entries = entries(0, &[1, 1]);
+        entries[1].payload = payload;
+        let created = Bench::new(3).raft.state().membership().clone();
+        let hard = HardState { term: Term::new(1), ..HardState::default() };
+        let bench = Bench::on(Bench::config(1, 3), Disk::of(created, hard, entries));
+        bench.raft.state().log().verify()
+    };
+    let read = |sealed: &[u8]| {
+        let read = codec::decode_payload(Bytes::from_static(b"\0x"), Checksum::of(sealed));
+        read.expect("it has a form")
+    };
+    assert_eq!(with(read(b"\0x")), Ok(()));
+    assert_eq!(with(read(b"\0y")), Err(at(2, 1)));
+}
+
+/// A follower forwards no more than its bound allows, and has room again when an entry arrived.
+#[test]
+fn a_follower_forwards_within_its_bound() {
+    let mut config = Bench::config(1, 3);
+    let cost = Payload::command("0123456789").cost();
+    config.limits.forwarded_bytes_max = 2 * cost;
+    let mut follower = Bench::on(config, Disk::default());
+    follower.hears(2, 1, append(at(0, 0), &[1], 0));
+    follower.propose("0123456789", 1);
+    follower.propose("0123456789", 2);
+    let full = follower.raft.propose(follower.now, Payload::command("x"), Ticket::new(3));
+    assert_eq!(full, Err(ProposeError::Overloaded { max: 2 * cost }));
+}
+
+/// An answer that is not for the reads that wait confirms none of them.
+#[test]
+fn a_read_waits_for_the_answer_to_its_own_batch() {
+    let mut follower = Bench::with_log(3, 1, &[1]);
+    follower.hears(2, 1, append(at(1, 1), &[], 1));
+    follower.raft.read(follower.now, Consistency::Linearizable, Ticket::new(5)).expect("it asks");
+    let sent = follower.settle();
+    let Some(Body::ReadIndex(asked)) = sent.first().map(|message| &message.body) else {
+        panic!("it asks its leader: {sent:?}");
+    };
+    let batch = asked.batch;
+    let answer = |batch| ReadIndexResponse { batch, index: Some(Index::new(1)) };
+    follower.hears_answer(&sent[0], Body::ReadIndexResponse(answer(batch + 1)));
+    let is_ready = |bench: &Bench| {
+        let ready = |notice: &Notice| matches!(notice, Notice::ReadReady { .. });
+        bench.notices.iter().any(ready)
+    };
+    assert!(!is_ready(&follower), "that is another batch");
+    follower.hears_answer(&sent[0], Body::ReadIndexResponse(answer(batch)));
+    assert!(is_ready(&follower));
+}
+
+/// Reads under a lease are counted like others.
+#[test]
+fn every_read_is_counted() {
+    let mut leader = Bench::with_leases();
+    leader.pass(Duration::from_millis(150));
+    let asked = leader.times_out();
+    let sent = leader.hears_answer(to(&asked, 2)[0], granted());
+    leader.hears_matched(&no_op_for(&sent, 2));
+    let before = leader.status().counters.reads;
+    for ticket in 1..=3 {
+        let read = leader.raft.read(leader.now, Consistency::Lease, Ticket::new(ticket));
+        read.expect("it leads");
+    }
+    assert_eq!(leader.status().counters.reads, before + 3);
+    let until = leader.raft.state().lease_until().expect("a quorum answered");
+    assert!(until > leader.now && until < leader.now.after(Duration::from_millis(150)));
+}
+
+/// A receipt is urgent for a follower that may apply when it has it, or has more to write; else it
+/// is handed in with whatever comes next.
+#[test]
+fn a_host_is_told_when_receipts_are_urgent() {
+    let mut follower = Bench::new(3);
+    follower.hears(2, 1, append(at(0, 0), &[1], 0));
+    follower.receive(2, 1, append(at(1, 1), &[1], 0));
+    assert!(follower.raft.waits_for_disk(), "there is something to write");
+    follower.begin_writes();
+    assert!(!follower.raft.waits_for_disk(), "nothing follows from the receipt");
+    follower.receive(2, 1, append(at(2, 1), &[], 2));
+    assert!(follower.raft.waits_for_disk(), "it is committed, and waits to be applied");
+    follower.end_writes();
+    follower.settle();
+    assert!(!follower.raft.waits_for_disk(), "everything is done");
+}
+
+/// Of two acknowledgements that wait for one write only the later is said.
+#[test]
+fn an_acknowledgement_that_says_less_is_left_out() {
+    let mut follower = Bench::new(3);
+    follower.hears(2, 1, append(at(0, 0), &[1], 0));
+    follower.receive(2, 1, append(at(1, 1), &[1], 0));
+    follower.receive(2, 1, append(at(2, 1), &[1], 0));
+    follower.pull();
+    follower.begin_writes();
+    let freed = follower.end_writes();
+    assert_eq!(freed.len(), 1, "{freed:?}");
+    let Some(AppendResult::Matched { match_index, .. }) = result_in(&freed) else {
+        panic!("it acknowledges: {freed:?}");
+    };
+    assert_eq!(match_index, Index::new(3));
+}
