@@ -40,6 +40,10 @@ pub enum ProposeError {
         /// The limit they reached.
         max: u64,
     },
+    /// The disk of this node is nearly full, as
+    /// [`RaftNode::handle_room`](crate::RaftNode::handle_room) was told; what is left is kept for
+    /// elections, replication and snapshots.
+    StorageFull,
     /// Leadership is being handed over; try again when it is known who leads.
     Transferring {
         /// To whom.
@@ -68,6 +72,7 @@ impl fmt::Display for ProposeError {
             Self::TooLarge { bytes, max } => {
                 write!(f, "command of {bytes} bytes: at most {max} (command_bytes_max)")
             }
+            Self::StorageFull => f.write_str("the disk of the leader is nearly full"),
             Self::Overloaded { max } => {
                 write!(f, "{max} bytes wait for commitment; try again when they are committed")
             }

@@ -264,4 +264,6 @@ pub enum RefusedProposal {
     Overloaded,
     /// One command is larger than the leader's limit.
     TooLarge,
+    /// The leader's disk is nearly full.
+    StorageFull,
 }

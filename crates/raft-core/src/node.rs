@@ -84,6 +84,16 @@ impl RaftNode {
         self.transition(next);
         self.finish();
     }
+
+    /// Whether the disk of this node has room for more than the group needs to go on. While it has
+    /// not, a leader refuses proposals ([`StorageFull`](crate::ProposeError::StorageFull)) and does
+    /// everything else: elections, memberships, replication, and snapshots, which make room again.
+    pub fn handle_room(&mut self, now: Time, has_room: bool) {
+        self.advance(now);
+        self.state.common.has_disk_room = has_room;
+        self.finish();
+    }
+
     /// The transport lost its connection to a peer, and with it perhaps messages.
     pub fn handle_unreachable(&mut self, now: Time, peer: NodeId) {
         self.advance(now);

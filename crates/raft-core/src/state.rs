@@ -114,6 +114,8 @@ pub(crate) struct Common {
     pub(crate) heard_leader: Option<Time>,
     /// How long the rounds of the present leader take, as it says.
     pub(crate) broadcast_time: Duration,
+    /// Whether the disk has room for more than the group needs to go on.
+    pub(crate) has_disk_room: bool,
     /// The latest moment the host told.
     pub(crate) now: Time,
     rng: Rng,
@@ -149,6 +151,7 @@ impl Common {
             base: created.map(Base::Created),
             heard_leader: None,
             broadcast_time: Duration::ZERO,
+            has_disk_room: true,
             now: Time::ZERO,
             epoch,
             forwarding: Forwarding::new(me.node, boot, hard.term),

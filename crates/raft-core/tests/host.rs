@@ -16,11 +16,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use raft_core::{
     AppendResult, Body, Checksum, Consistency, HardState, InMemoryStateMachine, Index, Notice,
-    Payload, ProposeError, ReadIndexResponse, Restored, SnapshotCursor, SnapshotError,
-    SnapshotSource, StateMachine, Term, Ticket, codec,
+    Payload, ProposeError, ReadIndexResponse, RefusedProposal, Restored, SnapshotCursor,
+    SnapshotError, SnapshotSource, StateMachine, Term, Ticket, codec,
 };
 
-use crate::bench::{Bench, append, at, entries, granted, no_op_for, result_in, to};
+use crate::bench::{Bench, append, at, entries, granted, no_op_for, remove, result_in, to};
 use crate::disk::Disk;
 
 /// A machine in memory shows a digest of what it holds: equal contents, equal digests.
@@ -180,4 +180,31 @@ fn an_acknowledgement_that_says_less_is_left_out() {
         panic!("it acknowledges: {freed:?}");
     };
     assert_eq!(match_index, Index::new(3));
+}
+
+/// A leader whose disk is nearly full refuses what clients write, its own and those of others, and
+/// goes on with everything else; with room again it takes proposals as before.
+#[test]
+fn a_leader_without_room_refuses_proposals_alone() {
+    let mut leader = Bench::leading(3);
+    leader.raft.handle_room(leader.now, false);
+    let refused = leader.raft.propose(leader.now, Payload::command("x"), Ticket::new(1));
+    assert_eq!(refused, Err(ProposeError::StorageFull));
+
+    let mut follower = Bench::on(Bench::config(2, 3), Disk::default());
+    follower.hears(1, 1, append(at(0, 0), &[1], 1));
+    let forwarded = follower.propose("y", 7);
+    let Some(Body::Propose(_)) = forwarded.first().map(|message| &message.body) else {
+        panic!("it forwards: {forwarded:?}");
+    };
+    let answers = leader.hears(2, 1, forwarded[0].body.clone());
+    let Some(Body::ProposeResponse(answer)) = answers.first().map(|message| &message.body) else {
+        panic!("it is told: {answers:?}");
+    };
+    assert_eq!(answer.refused, [(Ticket::new(7), RefusedProposal::StorageFull)]);
+    assert_eq!(leader.log(), [1], "nothing was appended");
+
+    leader.raft.change_membership(leader.now, &remove(3), Ticket::new(2)).expect("it may shrink");
+    leader.raft.handle_room(leader.now, true);
+    leader.raft.propose(leader.now, Payload::command("x"), Ticket::new(3)).expect("there is room");
 }

@@ -38,11 +38,15 @@ struct Shared {
     writes: AtomicUsize,
     /// Whether the host must be woken for receipts.
     is_awaited: AtomicBool,
+    has_room: AtomicBool,
     stats: Mutex<StorageStats>,
 }
 
 /// Writes handed over and not yet done. Two: while one is synced the next one fills.
 const WRITES_MAX: usize = 2;
+
+/// A full disk is asked so often whether it has room again.
+const FULL: Duration = Duration::from_secs(1);
 
 /// Long enough that a wake-up without a job costs nothing.
 const IDLE: Duration = Duration::from_hours(1);
@@ -56,7 +60,8 @@ impl Disk {
     ) -> std::io::Result<Self> {
         let stats = Mutex::new(storage.stats());
         let (jobs, writes, is_awaited) = (Queue::new(), AtomicUsize::new(0), AtomicBool::new(true));
-        let shared = Arc::new(Shared { jobs, writes, is_awaited, stats });
+        let has_room = AtomicBool::new(true);
+        let shared = Arc::new(Shared { jobs, writes, is_awaited, has_room, stats });
         let worker = Worker { storage, snapshots, shared: Arc::clone(&shared), events, transport };
         let builder = std::thread::Builder::new().name("raft-disk".into());
         let thread = builder.spawn(move || worker.run())?;
@@ -104,6 +109,10 @@ impl StatsReader {
     pub(crate) fn read(&self) -> StorageStats {
         *self.0.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.0.has_room.load(Ordering::Relaxed)
+    }
 }
 
 /// The snapshot that a write makes the newest of its log.
@@ -125,11 +134,15 @@ struct Worker {
 impl Worker {
     fn run(mut self) {
         let guard = crate::host::PanicGuard::new("disk", Arc::clone(&self.events));
-        let (mut jobs, mut wait) = (Vec::new(), IDLE);
+        let mut jobs = Vec::new();
+        let mut wait = if self.look_for_room() { IDLE } else { FULL };
         loop {
             self.shared.jobs.take(&mut jobs, wait);
             match self.work(&mut jobs).and_then(|goes_on| Ok((goes_on, self.storage.idle()?))) {
-                Ok((true, due)) => wait = due.unwrap_or(IDLE),
+                Ok((true, due)) => {
+                    let wait_max = if self.look_for_room() { IDLE } else { FULL };
+                    wait = due.unwrap_or(IDLE).min(wait_max);
+                }
                 Ok((false, _)) => break,
                 Err(error) => {
                     self.events.push(Event::DiskFailed(Arc::new(error)));
@@ -138,6 +151,15 @@ impl Worker {
             }
         }
         guard.disarm();
+    }
+
+    /// Tells the host when the disk gets full, and when it has room again.
+    fn look_for_room(&self) -> bool {
+        let has_room = self.storage.has_room();
+        if self.shared.has_room.swap(has_room, Ordering::Relaxed) != has_room {
+            self.events.push(Event::Room(has_room));
+        }
+        has_room
     }
 
     /// Does everything that waits; `false` when asked to stop.

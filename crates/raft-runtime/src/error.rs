@@ -28,6 +28,9 @@ pub enum WriteError {
     },
     /// A queue on the way is full: not applied.
     Overloaded,
+    /// The disk of the leader is nearly full: not applied. What is left is kept for elections,
+    /// replication and snapshots, until there is room again.
+    StorageFull,
     /// The leader changed while the entry was under way and it left this log: unknown.
     Dropped,
     /// No answer came in time: unknown, it may be applied later.
@@ -50,6 +53,7 @@ impl WriteError {
             | Self::NotLeader { .. }
             | Self::TooLarge { .. }
             | Self::Overloaded
+            | Self::StorageFull
             | Self::Stopped { accepted: false } => Outcome::NotApplied,
             Self::Dropped | Self::TimedOut { .. } | Self::Stopped { accepted: true } => {
                 Outcome::Unknown
@@ -75,6 +79,7 @@ impl fmt::Display for WriteError {
                 write!(f, "not applied: command of {bytes} bytes, at most {max} are allowed")
             }
             Self::Overloaded => f.write_str("not applied: too many proposals are under way"),
+            Self::StorageFull => f.write_str("not applied: the disk of the leader is nearly full"),
             Self::Dropped => f.write_str("outcome unknown: the leader changed meanwhile"),
             Self::TimedOut { after } => write!(f, "outcome unknown: no answer within {after:?}"),
             Self::Stopped { accepted: false } => f.write_str("not applied: the node stopped"),

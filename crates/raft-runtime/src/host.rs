@@ -37,12 +37,28 @@ use crate::tickets::{Answered, Ended, Refusal};
 #[derive(Debug)]
 pub(crate) enum Event {
     Arrived(Arrival),
-    Propose { payload: Payload, ticket: Ticket },
-    Read { ticket: Ticket, query: Query, consistency: Consistency },
-    StaleRead { ticket: Ticket, query: Query },
+    Propose {
+        payload: Payload,
+        ticket: Ticket,
+    },
+    Read {
+        ticket: Ticket,
+        query: Query,
+        consistency: Consistency,
+    },
+    StaleRead {
+        ticket: Ticket,
+        query: Query,
+    },
     Forget(Ticket),
-    Change { request: ChangeRequest, ticket: Ticket },
-    Transfer { to: Option<NodeId>, answer: TransferAnswer },
+    Change {
+        request: ChangeRequest,
+        ticket: Ticket,
+    },
+    Transfer {
+        to: Option<NodeId>,
+        answer: TransferAnswer,
+    },
     Persisted(Persisted),
     Loaded(Loaded),
     Applied(Applied),
@@ -50,6 +66,8 @@ pub(crate) enum Event {
     Fetched(Fetched),
     Snapshot(SnapshotAnswer),
     Status(oneshot::Sender<Status>),
+    /// The disk got full, or has room again.
+    Room(bool),
     DiskFailed(Arc<StorageError>),
     Halted(Halt),
     Panicked(&'static str),
@@ -221,6 +239,7 @@ impl HostLoop {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.node.status());
             }
+            Event::Room(has_room) => self.handle_room(now, has_room),
             Event::DiskFailed(error) => return Err(Halted::Storage(error)),
             Event::Halted(halt) => return Err(Halted::StateMachine(halt)),
             Event::Panicked(thread) => return Err(Halted::Panicked(thread)),
@@ -296,6 +315,20 @@ impl HostLoop {
         } else {
             self.node.capture(now);
             self.wanted_snapshots.push((applied, answer));
+        }
+    }
+
+    fn handle_room(&mut self, now: Time, has_room: bool) {
+        self.node.handle_room(now, has_room);
+        if has_room {
+            tracing::info!("the disk has room again: taking proposals");
+        } else {
+            tracing::error!(
+                "the disk is nearly full: refusing proposals until there is room; free some, or \
+                 move this member to a larger disk"
+            );
+            // What it covers of the log may go.
+            self.node.capture(now);
         }
     }
 
@@ -419,6 +452,7 @@ impl HostLoop {
                 let refusal = match reason {
                     RefusedProposal::NotLeader => Refusal::TryAgain,
                     RefusedProposal::Overloaded => Refusal::Overloaded,
+                    RefusedProposal::StorageFull => Refusal::StorageFull,
                     // The leader allows less than this node does.
                     RefusedProposal::TooLarge => Refusal::TooLarge { max: None },
                 };
@@ -530,6 +564,7 @@ fn refusal(error: ProposeError) -> Refusal {
         ProposeError::NotLeader { leader } => Refusal::NotLeader { leader },
         ProposeError::Transferring { .. } => Refusal::TryAgain,
         ProposeError::TooLarge { max, .. } => Refusal::TooLarge { max: Some(max) },
+        ProposeError::StorageFull => Refusal::StorageFull,
         ProposeError::Overloaded { .. } | _ => Refusal::Overloaded,
     }
 }

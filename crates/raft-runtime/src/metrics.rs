@@ -20,6 +20,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
+    /// Whether the disk has room for what clients write.
+    pub fn has_disk_room(&self) -> bool {
+        self.storage.has_room()
+    }
+
     /// Syncs, bytes and segments of the log.
     pub fn storage(&self) -> StorageStats {
         self.storage.read()

@@ -119,6 +119,7 @@ impl Raft {
                     return Err(WriteError::TooLarge { bytes, max });
                 }
                 Refusal::Overloaded => return Err(WriteError::Overloaded),
+                Refusal::StorageFull => return Err(WriteError::StorageFull),
                 Refusal::Dropped => return Err(WriteError::Dropped),
                 Refusal::Stopped { accepted } => return Err(WriteError::Stopped { accepted }),
             }
@@ -194,6 +195,7 @@ impl Raft {
                     Refusal::TryAgain
                     | Refusal::NotLeader { .. }
                     | Refusal::TooLarge { .. }
+                    | Refusal::StorageFull
                     | Refusal::Change(_)
                     | Refusal::Dropped,
                 ) => false,

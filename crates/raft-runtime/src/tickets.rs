@@ -40,6 +40,8 @@ pub(crate) enum Refusal {
     TooLarge { max: Option<u64> },
     /// A queue is full.
     Overloaded,
+    /// The leader's disk is nearly full.
+    StorageFull,
     /// Reads under a lease are not configured.
     LeaseDisabled,
     /// A membership change was refused.

@@ -172,6 +172,7 @@ impl Member {
         self.metrics.wal_fsync_seconds.take_over(&sync.buckets, sync.total.as_secs_f64());
         self.metrics.wal_write_bytes.set_count(storage.bytes_written);
         self.metrics.sync_mode.at(&[storage.sync_mode.name()]).set_flag(true);
+        self.metrics.has_disk_room.set_flag(self.raft.metrics().has_disk_room());
         self.metrics.unsynced_bytes.set_count(storage.unsynced_bytes);
     }
 
@@ -235,6 +236,7 @@ fn write_refused(error: &WriteError) -> Status {
         WriteError::NoLeader | WriteError::NotLeader { .. } => EtcdError::NoLeader,
         WriteError::TooLarge { .. } => EtcdError::RequestTooLarge,
         WriteError::Overloaded => EtcdError::TooManyRequests,
+        WriteError::StorageFull => EtcdError::NoSpace,
         WriteError::Dropped => EtcdError::TimeoutDueToLeaderFail,
         WriteError::Stopped { .. } => EtcdError::Stopped,
         WriteError::TimedOut { .. } | _ => EtcdError::Timeout,

@@ -132,6 +132,8 @@ families! {
         "Total number of bytes written to the write-ahead log.";
     sync_mode: Family<Gauge> = Family::new(&["mode"]), "raft_storage_sync_mode",
         "What an acknowledged write survives; 1 for the mode this member runs in.";
+    has_disk_room: Gauge = Gauge::new(), "raft_storage_has_room",
+        "Whether the disk has room for what clients write; 0 while proposals are refused.";
     unsynced_bytes: Gauge = Gauge::new(), "raft_storage_unsynced_bytes",
         "Bytes of the write-ahead log that were acknowledged and are not synced.";
     backend_commit_seconds: Histogram = Histogram::exponential(0.001, 2.0, 14),

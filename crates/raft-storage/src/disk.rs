@@ -44,6 +44,11 @@ pub trait Disk: Send + Sync {
 
     /// Bytes that an ordinary user may still write below this directory.
     fn free_bytes(&self, directory: &Path) -> io::Result<u64>;
+
+    /// Bytes of the whole file system below this directory; `u64::MAX` where nobody knows.
+    fn total_bytes(&self, _directory: &Path) -> io::Result<u64> {
+        Ok(u64::MAX)
+    }
 }
 
 /// How a file is opened.
@@ -221,6 +226,11 @@ impl Disk for RealDisk {
     fn free_bytes(&self, directory: &Path) -> io::Result<u64> {
         let stat = rustix::fs::statvfs(directory)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn total_bytes(&self, directory: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(directory)?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
     }
 }
 

@@ -348,6 +348,15 @@ impl Storage for FileStorage {
         result
     }
 
+    fn has_room(&self) -> bool {
+        let State::Owned { wal, .. } = &self.state else { return true };
+        // A disk that does not tell how much is free has to find out by a write that fails.
+        let free = self.disk.free_bytes(&self.root).unwrap_or(u64::MAX);
+        let total = self.disk.total_bytes(&self.root).unwrap_or(u64::MAX);
+        let needed = (RESERVE_SEGMENTS * self.options.segment_bytes).min(total / RESERVE_SHARE);
+        free.saturating_add(wal.filled_bytes()) >= needed
+    }
+
     fn stats(&self) -> StorageStats {
         match &self.state {
             State::Blank { .. } => StorageStats::default(),
@@ -459,6 +468,12 @@ fn bound(persist: &Persist) -> u64 {
         .map(|entry| (entry.payload.bytes().len() + PAYLOAD_HEADER_MAX) as u64 + RECORD_BYTES_MAX);
     base as u64 + 6 * RECORD_BYTES_MAX + entries.sum::<u64>()
 }
+
+/// So many segments are kept for what is not a client's,
+const RESERVE_SEGMENTS: u64 = 4;
+
+/// or this part of a small disk.
+const RESERVE_SHARE: u64 = 10;
 
 /// A record in the table: two bytes, five varints, a checksum.
 const RECORD_BYTES_MAX: u64 = 2 + 5 * 10 + 4;

@@ -76,6 +76,13 @@ pub trait Storage: Send {
         Ok(None)
     }
 
+    /// Whether there is room for more than the group needs to go on: for what clients write, and
+    /// not only for elections, memberships and snapshots. A host asks now and then, and tells its
+    /// node ([`RaftNode::handle_room`](raft_core::RaftNode::handle_room)).
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// What it did since it was opened.
     fn stats(&self) -> StorageStats;
 
@@ -116,6 +123,10 @@ impl<S: Storage + ?Sized> Storage for Box<S> {
 
     fn idle(&mut self) -> Result<Option<Duration>, StorageError> {
         (**self).idle()
+    }
+
+    fn has_room(&self) -> bool {
+        (**self).has_room()
     }
 
     fn stats(&self) -> StorageStats {

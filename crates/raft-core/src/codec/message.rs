@@ -117,6 +117,7 @@ fn put_body(body: &Body, out: &mut BytesMut) {
                     RefusedProposal::NotLeader => 0,
                     RefusedProposal::Overloaded => 1,
                     RefusedProposal::TooLarge => 2,
+                    RefusedProposal::StorageFull => 3,
                 });
             }
         }
@@ -267,6 +268,7 @@ fn take_propose_response(reader: &mut Reader) -> Result<ProposeResponse, CodecEr
             0 => RefusedProposal::NotLeader,
             1 => RefusedProposal::Overloaded,
             2 => RefusedProposal::TooLarge,
+            3 => RefusedProposal::StorageFull,
             other => return Err(CodecError::Invalid("refusal", u64::from(other))),
         };
         refused.push((ticket, reason));

@@ -109,6 +109,9 @@ impl Leader {
         if let Some(to) = self.successor() {
             return Err(ProposeError::Transferring { to });
         }
+        if !common.has_disk_room {
+            return Err(ProposeError::StorageFull);
+        }
         let max = common.config.limits.uncommitted_bytes_max;
         if !self.has_room(payload.cost(), max) {
             mark!("proposal-overloaded");
@@ -143,6 +146,8 @@ impl Leader {
             }
             if self.transfer.is_some() {
                 refused.push((origin.ticket, RefusedProposal::NotLeader));
+            } else if !common.has_disk_room {
+                refused.push((origin.ticket, RefusedProposal::StorageFull));
             } else if payload.bytes().len() as u64 > command_max {
                 refused.push((origin.ticket, RefusedProposal::TooLarge));
             } else if !self.has_room(payload.cost(), uncommitted_max) {

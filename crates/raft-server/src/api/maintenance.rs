@@ -29,6 +29,8 @@ impl Maintenance for Api {
         let size = i64::try_from(store.bytes).unwrap_or(i64::MAX);
         let leader = status.leader.map_or(0, raft_runtime::NodeId::get);
         let no_leader = (leader == 0).then(|| EtcdError::NoLeader.text().to_owned());
+        let no_space = (!member.raft.metrics().has_disk_room())
+            .then(|| format!("memberID:{} alarm:NOSPACE", member.id()));
         let mode = member.config.sync_mode;
         let unsynced = (mode != SyncMode::Full).then(|| {
             format!("sync mode {}: a power failure may cost acknowledged writes", mode.name())
@@ -41,7 +43,7 @@ impl Maintenance for Api {
             raft_index: status.commit_index.get(),
             raft_term: status.term.get(),
             raft_applied_index: status.last_applied.get(),
-            errors: no_leader.into_iter().chain(unsynced).collect(),
+            errors: no_leader.into_iter().chain(unsynced).chain(no_space).collect(),
             db_size_in_use: size,
             is_learner: status.role == RoleName::Learner,
             storage_version: crate::config::STORAGE_VERSION.to_owned(),
@@ -54,13 +56,18 @@ impl Maintenance for Api {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        // Nothing raises an alarm yet: the list of them is empty, and so is that of those disarmed.
+        // An alarm is a fact here: it is there as long as its cause, whoever disarms it.
         let action = AlarmAction::try_from(request.into_inner().action);
         if !matches!(action, Ok(AlarmAction::Get | AlarmAction::Deactivate)) {
             return Err(unsupported("raising alarms"));
         }
         let header = self.0.header(self.0.store.revision());
-        Ok(Response::new(pb::AlarmResponse { header, alarms: Vec::new() }))
+        let is_full = !self.0.raft.metrics().has_disk_room();
+        let no_space = is_full.then(|| pb::AlarmMember {
+            member_id: self.0.id(),
+            alarm: pb::AlarmType::Nospace.into(),
+        });
+        Ok(Response::new(pb::AlarmResponse { header, alarms: no_space.into_iter().collect() }))
     }
 
     async fn defragment(

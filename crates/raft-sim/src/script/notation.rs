@@ -113,6 +113,7 @@ pub(super) const fn refusal(reason: RefusedProposal) -> &'static str {
         RefusedProposal::NotLeader => "not leader",
         RefusedProposal::Overloaded => "overloaded",
         RefusedProposal::TooLarge => "too large",
+        RefusedProposal::StorageFull => "storage full",
     }
 }
 

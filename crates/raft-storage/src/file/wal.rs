@@ -149,6 +149,12 @@ impl Wal {
         self.segments.get(&seq)
     }
 
+    /// Bytes that are on the disk already and hold nothing yet.
+    pub(super) fn filled_bytes(&self) -> u64 {
+        let active = self.active.as_ref().map_or(0, |active| active.filled - active.at);
+        active + self.free.as_ref().map_or(0, |free| free.filled)
+    }
+
     /// Where a segment is.
     pub(super) fn path(&self, seq: u64) -> PathBuf {
         segment_path(&self.directory, seq)
