@@ -78,6 +78,12 @@ pub const REMOVED_STATUS: u8 = 3;
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Storage { path, source } if is_damage(source) => write!(
+                f,
+                "data directory {path} is damaged, and was left as it is (if the other members \
+                 are a majority, move it away, start this member with an empty one and run \
+                 raftctl member readmit; if not, go back to a backup)"
+            ),
             Self::Storage { path, .. } => write!(f, "data directory {path}"),
             Self::Start(error) if matches!(**error, StartError::ForeignDisk { .. }) => f.write_str(
                 "this member cannot start; if its peer URL was changed with raftctl member \
@@ -107,6 +113,16 @@ impl std::error::Error for ServeError {
             Self::Removed => None,
         }
     }
+}
+
+/// Whether something is gone that was on the disk.
+fn is_damage(error: &StorageError) -> bool {
+    matches!(
+        error,
+        StorageError::Corrupt(_)
+            | StorageError::MissingSegment { .. }
+            | StorageError::MissingSuper { .. }
+    )
 }
 
 /// How long clients' calls may go on after a stop was asked for.
