@@ -10,17 +10,18 @@ mod disk;
 #[path = "support/mutant.rs"]
 mod mutant;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
-    AppendResult, Body, Checksum, Consistency, HardState, InMemoryStateMachine, Index, Notice,
-    Payload, ProposeError, ReadIndexResponse, RefusedProposal, Restored, SnapshotCursor,
-    SnapshotError, SnapshotSource, StateMachine, Term, Ticket, codec,
+    AppendResult, ApplyJob, Body, Checksum, Consistency, HardState, InMemoryStateMachine, Index,
+    Member, Membership, Notice, Payload, ProposeError, ReadIndexResponse, RefusedProposal,
+    Restored, SnapshotCursor, SnapshotError, SnapshotSource, StateMachine, Term, Ticket, Time,
+    codec,
 };
 
-use crate::bench::{Bench, append, at, entries, granted, no_op_for, remove, result_in, to};
+use crate::bench::{Bench, append, at, entries, granted, n, no_op_for, remove, result_in, to};
 use crate::disk::Disk;
 
 /// A machine in memory shows a digest of what it holds: equal contents, equal digests.
@@ -207,4 +208,103 @@ fn a_leader_without_room_refuses_proposals_alone() {
     leader.raft.change_membership(leader.now, &remove(3), Ticket::new(2)).expect("it may shrink");
     leader.raft.handle_room(leader.now, true);
     leader.raft.propose(leader.now, Payload::command("x"), Ticket::new(3)).expect("there is room");
+}
+
+/// A command may be as large as the limit says, and not a byte larger.
+#[test]
+fn a_command_that_is_too_large_is_refused_with_the_limit() {
+    let mut config = Bench::config(1, 1);
+    config.limits.command_bytes_max = 10;
+    let mut alone = Bench::on(config, Disk::default());
+    alone.times_out();
+    let mut propose = |command: &'static str, ticket| {
+        alone.raft.propose(alone.now, Payload::command(command), Ticket::new(ticket))
+    };
+    propose("0123456789", 1).expect("that is the limit");
+    let refused = propose("0123456789a", 2);
+    assert_eq!(refused, Err(ProposeError::TooLarge { bytes: 11, max: 10 }));
+    let refused = propose("0123456789abcdef", 3);
+    assert_eq!(refused, Err(ProposeError::TooLarge { bytes: 16, max: 10 }));
+}
+
+/// What was applied counts for as much as it was handed out for.
+#[test]
+fn applied_entries_count_for_what_they_weigh() {
+    let mut alone = Bench::new(1);
+    alone.times_out();
+    let payload = Payload::command("0123456789");
+    let cost = payload.cost();
+    alone.raft.propose(alone.now, payload, Ticket::new(1)).expect("it leads");
+    alone.begin_writes();
+    alone.end_writes();
+    let Some(ApplyJob::Apply(apply)) = alone.raft.take_apply() else {
+        panic!("it is committed");
+    };
+    let applied = apply.into_applied();
+    assert_eq!((applied.cost(), applied.last()), (cost, at(2, 1)));
+}
+
+/// Heartbeats, votes and answers never wait behind entries and commands.
+#[test]
+fn only_what_carries_data_is_bulk() {
+    assert!(append(at(0, 0), &[1], 0).is_bulk());
+    assert!(!append(at(1, 1), &[], 0).is_bulk(), "a heartbeat");
+    assert!(!Body::TimeoutNow.is_bulk() && !granted().is_bulk());
+}
+
+/// A heartbeat about entries of an earlier term is answered; an entry of a later term than its
+/// leader's cannot be, and changes nothing.
+#[test]
+fn no_leader_has_entries_of_a_later_term() {
+    let mut follower = Bench::with_log(3, 1, &[1]);
+    let answers = follower.hears(2, 2, append(at(1, 1), &[], 0));
+    let Some(AppendResult::Matched { match_index, .. }) = result_in(&answers) else {
+        panic!("it is answered: {answers:?}");
+    };
+    assert_eq!(match_index, Index::new(1));
+    assert!(follower.hears(2, 2, append(at(1, 1), &[3], 0)).is_empty(), "nonsense is dropped");
+    assert_eq!(follower.log(), [1]);
+}
+
+/// A membership has its voters among its members, and nobody goes before somebody comes.
+#[test]
+fn a_membership_is_made_of_members() {
+    let set = |ids: &[u64]| ids.iter().map(|id| n(*id)).collect::<BTreeSet<_>>();
+    let members: BTreeMap<_, _> = [1, 2].map(|id| (n(id), Member::default())).into();
+    let made = |voters: &[u64], outgoing: &[u64]| {
+        let parts = (members.clone(), set(voters), set(outgoing));
+        Membership::from_parts(at(1, 1), parts.0, parts.1, parts.2).is_some()
+    };
+    assert!(made(&[1, 2], &[]) && made(&[1], &[2]) && made(&[], &[]));
+    assert!(!made(&[1, 3], &[]), "3 is no member");
+    assert!(!made(&[1], &[3]), "nor was it");
+    assert!(!made(&[], &[1]), "there is no way to nowhere");
+}
+
+/// The last run of terms is that of the last entry: its term, and not beyond it.
+#[test]
+fn the_terms_of_a_log_end_where_it_ends() {
+    let run = |first, term| (Index::new(first), Term::new(term));
+    let hard_state = HardState { term: Term::new(2), ..HardState::default() };
+    let with = |terms: Vec<(Index, Term)>| {
+        let tail = entries(0, &[1, 2]);
+        let restored = Restored { hard_state, last: at(2, 2), terms, tail, ..Restored::default() };
+        restored.validate().map_err(|error| error.what)
+    };
+    assert_eq!(with(vec![run(1, 1), run(2, 2)]), Ok(()));
+    let fault = Err("the last run of terms does not end at the last entry");
+    assert_eq!(with(vec![run(1, 1)]), fault);
+    assert_eq!(with(vec![run(1, 1), run(3, 2)]), fault);
+}
+
+/// Election timeouts have to spread.
+#[test]
+fn equal_election_timeouts_are_refused() {
+    let span = Duration::from_millis(300);
+    let config = Bench::config(1, 3).with_election_timeout(span, span);
+    let error = config.validate().expect_err("votes would be split for ever");
+    assert!(error.to_string().contains("min below max"), "{error}");
+    let longer = span + Duration::from_millis(1);
+    config.with_election_timeout(span, longer).validate().expect("they spread");
+    assert_eq!(Time::from_nanos(7).after(span).as_nanos(), 300_000_007);
 }
