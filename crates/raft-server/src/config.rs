@@ -73,6 +73,8 @@ pub struct Config {
     pub max_txn_ops: usize,
     /// What an acknowledged write survives. Default everything.
     pub sync_mode: SyncMode,
+    /// Whether a cluster of one gives up what is damaged. Default no.
+    pub accept_data_loss: bool,
     /// What is logged.
     pub log_level: LogLevel,
     /// How it is logged.

@@ -82,7 +82,8 @@ impl fmt::Display for ServeError {
                 f,
                 "data directory {path} is damaged, and was left as it is (if the other members \
                  are a majority, move it away, start this member with an empty one and run \
-                 raftctl member readmit; if not, go back to a backup)"
+                 raftctl member readmit; if not, go back to a backup; a cluster of one starts \
+                 without what is behind the damage if it is told to --accept-data-loss)"
             ),
             Self::Storage { path, .. } => write!(f, "data directory {path}"),
             Self::Start(error) if matches!(**error, StartError::ForeignDisk { .. }) => f.write_str(
@@ -141,6 +142,9 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
     let path = config.data_dir.display().to_string();
     let storage = FileStorage::open_with_options(&config.data_dir, file_options(&config))
         .map_err(|error| ServeError::Storage { path, source: Box::new(error) })?;
+    for damage in &storage.recovery().lost {
+        tracing::error!("given up, with everything behind it: {damage}");
+    }
     let seat = if let Some(seat) = Seat::known(&config, storage.identity()) {
         seat
     } else {
@@ -189,6 +193,7 @@ pub async fn serve(config: Config, stop: impl Future<Output = ()>) -> Result<(),
 
 fn file_options(config: &Config) -> FileOptions {
     let options = FileOptions::default();
+    let options = if config.accept_data_loss { options.accepting_data_loss() } else { options };
     match config.sync_mode {
         SyncMode::Full => options,
         SyncMode::Normal => options.with_late_sync_power_loss_needs_readmission(),

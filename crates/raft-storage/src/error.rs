@@ -58,6 +58,14 @@ pub enum StorageError {
         /// The file that should be there.
         path: PathBuf,
     },
+    /// The loss of damaged data was accepted, but others have copies: such a member is readmitted
+    /// with an empty disk instead, and loses nothing.
+    LossRefused {
+        /// The directory of the log.
+        path: PathBuf,
+        /// The most voters that a membership on this disk has.
+        voters: usize,
+    },
     /// The machine went down without a clean stop while receipts did not mean that the disk had
     /// everything ([`SyncMode`](crate::SyncMode)): what was acknowledged last may be gone, and
     /// nobody knows which.
@@ -212,14 +220,14 @@ impl fmt::Display for StorageError {
                 "{}: missing, although there are segments beside it; bring it back",
                 path.display()
             ),
-            Self::Unsynced { path, mode } => write!(
-                f,
-                "{}: written in sync mode {}, and this machine went down without a clean stop: \
-                 what it acknowledged last may be lost; move the directory away and readmit the \
-                 node with an empty one",
-                path.display(),
-                mode.name()
-            ),
+            Self::LossRefused { path, voters } => {
+                write!(f, "{}: this disk knows a group of {voters} voters, ", path.display())?;
+                f.write_str(LOSS_REFUSED)
+            }
+            Self::Unsynced { path, mode } => {
+                write!(f, "{}: written in sync mode {}, ", path.display(), mode.name())?;
+                f.write_str(UNSYNCED)
+            }
             Self::UnknownVersion { path, found, known } => write!(
                 f,
                 "{}: format version {found}, this code knows up to version {known}; start the \
@@ -257,6 +265,12 @@ impl fmt::Display for StorageError {
     }
 }
 
+const LOSS_REFUSED: &str = "and its loss cannot be accepted: what it acknowledged counts for \
+    them; move the directory away and readmit the node with an empty one";
+
+const UNSYNCED: &str = "and this machine went down without a clean stop: what it acknowledged last \
+    may be lost; move the directory away and readmit the node with an empty one";
+
 impl std::error::Error for StorageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
@@ -266,6 +280,7 @@ impl std::error::Error for StorageError {
             | Self::Corrupt(_)
             | Self::MissingSegment { .. }
             | Self::MissingSuper { .. }
+            | Self::LossRefused { .. }
             | Self::Unsynced { .. }
             | Self::UnknownVersion { .. }
             | Self::UnknownFeatures { .. }

@@ -38,7 +38,7 @@ pub use self::recovery::{RecoveryReport, TornTail};
 use self::group::{GroupLog, Groups};
 use self::read::BatchReader;
 use self::record::{BatchEncoder, Kind};
-use self::recovery::recover;
+use self::recovery::{recover, recover_with_loss};
 use self::segment::WalFile;
 pub(crate) use self::segment::{read_exact, write_all};
 use self::superblock::Super;
@@ -201,6 +201,7 @@ impl FileStorage {
         if environment.as_ref().is_some_and(|found| facts.may_have_lost(found.boot_id)) {
             return Err(StorageError::Unsynced { path: self.root.clone(), mode: facts.sync_mode });
         }
+        let recover = if self.options.accepts_loss { recover_with_loss } else { recover };
         let recovered = recover(disk.as_ref(), &wal, &facts)?;
         let stats = StorageStats {
             segments: recovered.segments.len() as u64,
@@ -218,6 +219,7 @@ impl FileStorage {
             facts,
             segments: recovered.segments,
             dead: recovered.dead,
+            given_up: recovered.given_up.segments,
             whole_from: recovered.whole_from,
             newest_seq: recovered.newest_seq,
             tail: recovered.tail,
@@ -263,6 +265,7 @@ impl FileStorage {
             facts,
             segments: std::collections::BTreeMap::new(),
             dead: Vec::new(),
+            given_up: Vec::new(),
             whole_from: 0,
             newest_seq: 0,
             tail: Tail::START,

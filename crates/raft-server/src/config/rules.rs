@@ -53,6 +53,10 @@ pub(super) fn check(mut parsed: Parsed, mut warnings: Vec<String>) -> Result<Con
         parsed.number(flag("snapshot-catchup-entries"), 5_000, (0, SNAPSHOT_ENTRIES.1));
     let max_txn_ops = parsed.number(flag("max-txn-ops"), 128, (1, 1 << 20));
     let sync_mode = sync_mode(&mut parsed, &mut warnings);
+    let accept_data_loss = parsed.is_on("accept-data-loss");
+    if accept_data_loss {
+        warnings.push("--accept-data-loss is for one start: leave it out from the next".to_owned());
+    }
     let log_level = log_level(&mut parsed);
     let log_format = log_format(&mut parsed);
 
@@ -77,6 +81,7 @@ pub(super) fn check(mut parsed: Parsed, mut warnings: Vec<String>) -> Result<Con
         max_request_bytes,
         max_txn_ops,
         sync_mode,
+        accept_data_loss,
         log_level,
         log_format,
         warnings,

@@ -169,6 +169,13 @@ pub static WORKING: &[Row] = &[
         group: Group::Limits,
         support: Support::Works,
     },
+    Row {
+        flag: Flag { name: "accept-data-loss", kind: Kind::Switch, example: "true" },
+        default: "false",
+        help: "Start a cluster of one on a damaged disk, without what is behind the damage.",
+        group: Group::Limits,
+        support: Support::Works,
+    },
     works(Group::Limits, "max-txn-ops", "128", "128", "Most operations in one transaction."),
     works(Group::Logging, "log-level", "info", "info", "debug, info, warn or error."),
     works(Group::Logging, "log-format", "json", "json", "json or text, one line per event."),

@@ -20,6 +20,7 @@ pub struct FileOptions {
     pub(super) tail_bytes_max: u64,
     pub(super) zero_fill: bool,
     pub(super) sync_mode: SyncMode,
+    pub(super) accepts_loss: bool,
 }
 
 /// Where batches begin.
@@ -51,6 +52,7 @@ impl Default for FileOptions {
             tail_bytes_max: 64 << 20,
             zero_fill: true,
             sync_mode: SyncMode::Full,
+            accepts_loss: false,
         }
     }
 }
@@ -92,6 +94,17 @@ impl FileOptions {
     #[must_use]
     pub const fn without_zero_fill(mut self) -> Self {
         self.zero_fill = false;
+        self
+    }
+
+    /// If something that was acknowledged is damaged, cuts the log before it and gives up
+    /// everything behind, instead of refusing to open. The last resort where there is neither a
+    /// backup nor another member: refused if any membership on this disk has more than one voter.
+    /// [`RecoveryReport::lost`](crate::RecoveryReport) tells what was damaged. The cut comes into
+    /// force with the first write; segments behind it are kept in a directory `quarantine`.
+    #[must_use]
+    pub const fn accepting_data_loss(mut self) -> Self {
+        self.accepts_loss = true;
         self
     }
 

@@ -19,6 +19,8 @@
 //! Recovery writes nothing. What follows is written to a new segment, whose Checkpoint says where
 //! this one ended. Read next: `replay.rs` beside `file.rs`, the rules of the log.
 
+mod loss;
+
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use raft_core::{GroupId, Index, mark, mutant};
 
+pub(super) use self::loss::recover_with_loss;
+use self::loss::{Cut, GivenUp};
 use super::checkpoint::{Checkpoint, Ended, GroupFacts};
 use super::group::{GroupLog, Groups, apply};
 use super::record::{
@@ -51,6 +55,10 @@ pub struct RecoveryReport {
     pub bytes: u64,
     /// The write a crash cut short, if there is one.
     pub torn: Option<TornTail>,
+    /// Damage to what was acknowledged, found one after the other from the newest to the oldest,
+    /// and given up with everything behind it
+    /// ([`accepting_data_loss`](crate::FileOptions::accepting_data_loss)).
+    pub lost: Vec<Corruption>,
 }
 
 /// A write that was cut short. Nobody was ever told that it is durable.
@@ -78,6 +86,8 @@ pub(super) struct Recovered {
     pub(super) tail: Tail,
     pub(super) groups: Groups,
     pub(super) report: RecoveryReport,
+    /// What is left out, if anything.
+    pub(super) given_up: GivenUp,
 }
 
 /// Reads the WAL and decides what to believe.
@@ -86,7 +96,19 @@ pub(super) fn recover(
     wal: &Path,
     facts: &Super,
 ) -> Result<Recovered, StorageError> {
-    let mut recovery = Recovery::open(disk, wal, facts)?;
+    recover_before(disk, wal, facts, None)
+}
+
+/// The same for what is before a cut, if there is one.
+fn recover_before(
+    disk: &dyn Disk,
+    wal: &Path,
+    facts: &Super,
+    cut: Option<Cut>,
+) -> Result<Recovered, StorageError> {
+    // What was durable behind the cut is no proof of anything before it.
+    let facts = &Super { durable_lsn: if cut.is_some() { 0 } else { facts.durable_lsn }, ..*facts };
+    let mut recovery = Recovery::open(disk, wal, facts, cut)?;
     let (links, first) = recovery.links()?;
     recovery.begin_with(first);
     for link in &links {
@@ -103,10 +125,11 @@ pub(super) fn recover(
         segments,
         dead,
         whole_from: recovery.whole_from,
-        newest_seq: recovery.segments.keys().next_back().copied().unwrap_or(0),
+        newest_seq: recovery.given_up.newest_seq,
         tail: recovery.tail,
         groups: recovery.groups,
         report: recovery.report,
+        given_up: recovery.given_up,
     })
 }
 
@@ -119,6 +142,7 @@ struct Recovery<'a> {
     whole_from: u64,
     tail: Tail,
     report: RecoveryReport,
+    given_up: GivenUp,
 }
 
 struct Segment {
@@ -165,18 +189,32 @@ struct Later {
 impl<'a> Recovery<'a> {
     /// Lists and opens the segments, checks whose they are, and makes durable what a dead process
     /// may have left in memory only: what is believed now must still be there after the next crash.
-    fn open(disk: &dyn Disk, wal: &'a Path, facts: &'a Super) -> Result<Self, StorageError> {
+    fn open(
+        disk: &dyn Disk,
+        wal: &'a Path,
+        facts: &'a Super,
+        cut: Option<Cut>,
+    ) -> Result<Self, StorageError> {
         let mut segments = BTreeMap::new();
+        let mut given_up = GivenUp::default();
         for path in disk.list(wal).map_err(|error| StorageError::io("list", wal, error))? {
             match WalFile::from_path(&path) {
                 Some(WalFile::Segment(seq)) => {
-                    segments.insert(seq, Segment::open(disk, path, seq, facts)?);
+                    given_up.newest_seq = given_up.newest_seq.max(seq);
+                    match Segment::open(disk, path, seq, facts) {
+                        Ok(segment) => drop(segments.insert(seq, segment)),
+                        Err(_) if cut.is_some_and(|cut| cut.leaves_out(seq)) => {
+                            given_up.segments.push(seq);
+                        }
+                        Err(error) => return Err(error),
+                    }
                 }
                 Some(WalFile::Free) => {}
                 None => return Err(StorageError::StrangeFile { path }),
             }
         }
-        if facts.newest_seq > 0 && !segments.contains_key(&facts.newest_seq) {
+        let is_whole = cut.is_none() && facts.newest_seq > 0;
+        if is_whole && !segments.contains_key(&facts.newest_seq) {
             return Err(StorageError::MissingSegment {
                 path: segment_path(wal, facts.newest_seq),
                 named_by: wal.with_file_name("SUPER"),
@@ -189,7 +227,7 @@ impl<'a> Recovery<'a> {
                 .map_err(|error| StorageError::io("drop from cache", &*path, error))?;
         }
         disk.sync_directory(wal).map_err(|error| StorageError::io("sync", wal, error))?;
-        Ok(Self {
+        let mut recovery = Self {
             wal,
             facts,
             segments,
@@ -198,7 +236,10 @@ impl<'a> Recovery<'a> {
             whole_from: 0,
             tail: Tail::START,
             report: RecoveryReport::default(),
-        })
+            given_up,
+        };
+        recovery.leave_out(cut)?;
+        Ok(recovery)
     }
 
     /// Follows the Checkpoints from the newest segment that has one back to the oldest it names as

@@ -41,6 +41,8 @@ pub(super) struct Wal {
     /// sync, and by one that is durable.
     dying: Vec<u64>,
     dead: Vec<u64>,
+    /// Segments behind a cut that was accepted: set aside before the next one is begun.
+    given_up: Vec<u64>,
     /// Segments before this one were begun by a version whose Checkpoints tell too little for the
     /// log to begin with them.
     whole_from: u64,
@@ -110,6 +112,7 @@ pub(super) struct Opened {
     pub(super) facts: Super,
     pub(super) segments: BTreeMap<u64, SegmentHeader>,
     pub(super) dead: Vec<u64>,
+    pub(super) given_up: Vec<u64>,
     pub(super) whole_from: u64,
     pub(super) newest_seq: u64,
     pub(super) tail: Tail,
@@ -131,6 +134,7 @@ impl Wal {
             segments: opened.segments,
             dying: Vec::new(),
             dead: opened.dead,
+            given_up: opened.given_up,
             whole_from: opened.whole_from,
             newest_seq: opened.newest_seq,
             active: None,
@@ -385,6 +389,7 @@ impl Wal {
 
     /// Activates a new segment and writes its Checkpoint.
     fn begin_segment(&mut self, bytes: u64, groups: &Groups) -> Result<(), StorageError> {
+        self.set_aside()?;
         let checkpoint = self.checkpoint(groups);
         let oldest = checkpoint.oldest_seq;
         let checkpoint = checkpoint.encode();
@@ -402,6 +407,28 @@ impl Wal {
         let needed = self.segments.split_off(&oldest);
         self.dying.extend(core::mem::replace(&mut self.segments, needed).into_keys());
         self.stats.segments = self.segments.len() as u64;
+        Ok(())
+    }
+
+    /// Moves what was given up to where nobody looks for a log. Before the next segment is begun:
+    /// a crash in between leaves a log that ends too early, and not one with strangers in it.
+    fn set_aside(&mut self) -> Result<(), StorageError> {
+        if self.given_up.is_empty() {
+            return Ok(());
+        }
+        let root = self.directory.parent().expect("the WAL has a directory of its own");
+        let aside = root.join("quarantine");
+        let io = |operation, path: &Path, error| StorageError::io(operation, path, error);
+        self.disk.create_directory(&aside).map_err(|error| io("create", &aside, error))?;
+        self.disk.sync_directory(root).map_err(|error| io("sync", root, error))?;
+        for seq in core::mem::take(&mut self.given_up) {
+            let from = segment_path(&self.directory, seq);
+            let to = aside.join(from.file_name().expect("a segment has a name"));
+            self.disk.rename(&from, &to).map_err(|error| io("rename", &from, error))?;
+        }
+        for directory in [&aside, &self.directory] {
+            self.disk.sync_directory(directory).map_err(|error| io("sync", directory, error))?;
+        }
         Ok(())
     }
 
