@@ -95,8 +95,7 @@ impl Applier {
     /// If the state is not the one the snapshot is to be of: the host mixed up its jobs.
     pub fn capture(&self, capture: &Capture) -> Result<Box<dyn SnapshotSource>, Halt> {
         assert!(self.applied == capture.last_included(), "jobs are done in their order");
-        let prologue = Some(Bytes::from_static(PROLOGUE));
-        Ok(Box::new(Framed { prologue, source: self.machine.snapshot()? }))
+        Ok(Box::new(framed(self.machine.snapshot()?)))
     }
 
     /// The state machine becomes what an installed snapshot holds; reads that waited for it are
@@ -192,6 +191,11 @@ impl Applier {
 
 /// Version 1, and no bytes of ours before those of the state machine.
 const PROLOGUE: &[u8] = &[1, 0];
+
+/// The data of a snapshot: what a state machine gave, behind the prologue.
+pub(crate) fn framed(source: Box<dyn SnapshotSource>) -> impl SnapshotSource {
+    Framed { prologue: Some(Bytes::from_static(PROLOGUE)), source }
+}
 
 /// The bytes of a state machine behind the prologue.
 struct Framed {

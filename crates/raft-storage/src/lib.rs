@@ -50,7 +50,7 @@
 //! `recovery.rs` decides what to believe, `record.rs`, `segment.rs`, `superblock.rs` and
 //! `checkpoint.rs` are the bytes) · `disk.rs` the seam to files, where simulators come in ·
 //! `snapshot.rs` and `snapshot/*` snapshots, from and to peers (`manifest.rs` is the bytes,
-//! `receive.rs` a fetch) · `applier.rs` · `contract.rs`. The bytes are drawn in
+//! `receive.rs` a fetch) · `found.rs` a disk that begins with a state · `applier.rs` · `contract.rs`. The bytes are drawn in
 //! `docs/WAL_FORMAT.md` and `docs/SNAPSHOT_FORMAT.md`.
 //!
 //! # Caveats
@@ -67,6 +67,7 @@ pub mod contract;
 pub mod disk;
 mod error;
 mod file;
+mod found;
 mod identify;
 mod memory;
 mod replay;
@@ -76,6 +77,7 @@ mod storage;
 pub use self::applier::{Answer, Applier, Query};
 pub use self::error::{Corruption, RuleError, StorageError};
 pub use self::file::{Alignment, FileOptions, FileStorage, RecoveryReport, TornTail};
+pub use self::found::{FIRST, FoundError, found};
 pub use self::identify::{IdentifyError, identify};
 pub use self::memory::MemoryStorage;
 pub use self::snapshot::{Receiver, SnapshotManager, SnapshotStats};

@@ -23,11 +23,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use raft_core::{
-    Capture, Chunk, ChunkStore, GroupId, SnapshotError, SnapshotId, SnapshotMeta, SnapshotSource,
+    Capture, Chunk, ChunkStore, EntryId, GroupId, Membership, SnapshotError, SnapshotId,
+    SnapshotMeta, SnapshotSource,
 };
 
 use self::files::{Writer, failed, read_file, read_verified, write_file};
-use self::manifest::Manifest;
+use self::manifest::{ChunkFacts, Manifest};
 use self::memory_disk::MemoryDisk;
 pub use self::receive::Receiver;
 use crate::disk::{Disk, OpenMode};
@@ -218,12 +219,27 @@ impl SnapshotManager {
         capture: &Capture,
         source: &mut dyn SnapshotSource,
     ) -> Result<SnapshotMeta, SnapshotError> {
+        self.build_of(group, capture.last_included(), capture.membership(), source)
+    }
+
+    /// As [`build`](Self::build), of whatever entry and membership.
+    pub(crate) fn build_of(
+        &self,
+        group: GroupId,
+        last_included: EntryId,
+        membership: &Membership,
+        source: &mut dyn SnapshotSource,
+    ) -> Result<SnapshotMeta, SnapshotError> {
         if !self.names().building.insert(group) {
             let text = format!("another snapshot of group {group} is being built");
             return Err(SnapshotError::Io(text));
         }
         let piece = self.directory.join(format!("{group}.data.building"));
-        let built = self.try_build(group, capture, source, &piece);
+        let built = self.write_piece(source, &piece).and_then(|(chunks, digest)| {
+            let membership = membership.clone();
+            let manifest = Manifest { group, last_included, membership, chunks, digest };
+            self.publish_piece(manifest, &piece)
+        });
         if built.is_err() {
             // Only room is lost with it, until the next build or start.
             let _ = self.disk.remove(&piece);
@@ -238,36 +254,35 @@ impl SnapshotManager {
         built
     }
 
-    fn try_build(
+    fn write_piece(
         &self,
-        group: GroupId,
-        capture: &Capture,
         source: &mut dyn SnapshotSource,
         piece: &Path,
-    ) -> Result<SnapshotMeta, SnapshotError> {
+    ) -> Result<(Vec<ChunkFacts>, [u8; 32]), SnapshotError> {
         let file = self.disk.open(piece, OpenMode::Create);
         let file = file.map_err(|error| failed("create", piece, &error))?;
         let mut writer = Writer::new(file, piece.into());
         while let Some(bytes) = source.next_chunk()? {
             writer.write(&bytes)?;
         }
-        let (chunks, digest) = writer.finish()?;
-        let manifest = Manifest {
-            group,
-            last_included: capture.last_included(),
-            membership: capture.membership().clone(),
-            chunks,
-            digest,
-        };
+        writer.finish()
+    }
+
+    fn publish_piece(
+        &self,
+        manifest: Manifest,
+        piece: &Path,
+    ) -> Result<SnapshotMeta, SnapshotError> {
         let (bytes, id) = manifest.encode();
+        let (group, meta) = (manifest.group, manifest.meta(id));
         let names = self.names();
         if self.is_published(group, id) {
             let _ = self.disk.remove(piece);
         } else {
-            self.publish(id, piece, manifest.clone(), bytes)?;
+            self.publish(id, piece, manifest, bytes)?;
             self.prune(group, &names);
         }
-        Ok(manifest.meta(id))
+        Ok(meta)
     }
 
     fn is_published(&self, group: GroupId, id: SnapshotId) -> bool {
