@@ -135,6 +135,11 @@ impl SharedStore {
         self.write().reclaim(changes_max)
     }
 
+    /// Makes the newest revision `by` larger, as [`KvStore::bump_revision`].
+    pub fn bump_revision(&self, by: u64) -> Option<i64> {
+        self.write().bump_revision(by)
+    }
+
     /// A poisoned lock is taken all the same for reading and writing alike: only a panic inside of
     /// a command poisons it, and that one ends the node on the thread where it happens.
     fn read(&self) -> RwLockReadGuard<'_, KvStore> {

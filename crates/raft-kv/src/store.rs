@@ -168,6 +168,16 @@ impl KvStore {
         self.mvcc.reclaim(changes_max)
     }
 
+    /// Makes the newest revision `by` larger and forgets all older ones; gives the new one. For a
+    /// store that was restored from a backup: clients that saw later revisions than the backup are
+    /// told that these are compacted, instead of other changes under the same numbers.
+    ///
+    /// Not a command: it is for a store that no log applies to yet. `None`, and nothing is changed,
+    /// if there are not as many revisions.
+    pub fn bump_revision(&mut self, by: u64) -> Option<i64> {
+        self.mvcc.bump(by).map(Revision::get)
+    }
+
     /// Hashes all that can be read of the store: the same on each node that applied the same
     /// commands, whatever it has reclaimed and restored. Takes time in proportion to the size of
     /// the store.

@@ -43,6 +43,18 @@ impl Mvcc {
         Ok(CompactionResponse { revision: current })
     }
 
+    /// Leaves out this many revisions: the newest is so much later, and no older one can be read.
+    /// `None`, and nothing is changed, if there are not as many.
+    pub(crate) fn bump(&mut self, by: u64) -> Option<Revision> {
+        let bumped = Revision::new(self.revision.get().checked_add_unsigned(by)?);
+        // The revisions left out have no changes, so they are compacted before they can be asked.
+        let is_room = bumped < Revision::NEWEST;
+        is_room.then(|| {
+            (self.revision, self.compacted) = (bumped, bumped);
+            bumped
+        })
+    }
+
     /// How many changes wait to be reclaimed.
     pub(crate) fn reclaimable(&self) -> u64 {
         self.history.number_at(self.compacted).saturating_sub(self.unreclaimed)

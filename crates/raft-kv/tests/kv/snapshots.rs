@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use raft_core::{SnapshotError, SnapshotSource, StateMachine};
-use raft_kv::{Command, KvStore, RequestOp, SharedStore};
+use raft_kv::{Command, KvStore, RangeRequest, RequestError, RequestOp, SharedStore};
 
 use crate::random::Random;
 use crate::story::{Story, always, put, range};
@@ -54,6 +54,33 @@ fn the_revision_of_a_store_without_changes_left_is_carried() {
     assert_eq!(restored.stats().keys, 0);
     let fresh = restore(KvStore::new().freeze().read_all().unwrap()).unwrap();
     assert_eq!((fresh.revision(), fresh.compacted_revision()), (1, -1));
+}
+
+/// A bumped store has its keys under the revisions they had, no past, and goes on from the new
+/// revision; a snapshot carries all of it.
+#[test]
+fn a_bumped_revision_forgets_what_was_before() {
+    let mut story = Story(eventful());
+    let (before, keys) = (story.0.revision(), story.0.stats().keys);
+    let all = story.0.range(&range("\0", "\0")).unwrap();
+    assert_eq!(story.0.bump_revision(1000), Some(before + 1000));
+    let restored = restore(story.0.freeze().read_all().unwrap()).unwrap();
+    assert_eq!(restored.digest(), story.0.digest());
+    for mut store in [story.0, restored] {
+        assert_eq!((store.revision(), store.stats().keys), (before + 1000, keys));
+        assert_eq!(store.range(&range("\0", "\0")).unwrap().kvs, all.kvs);
+        let past = RangeRequest { revision: before, ..range("\0", "\0") };
+        let compacted = before + 1000;
+        let refused = RequestError::Compacted { requested: before, compacted };
+        assert_eq!(store.range(&past), Err(refused));
+        assert_eq!(store.events(before + 1000).unwrap().count(), 0);
+        store.apply_command(&Command::Put(put("later", ""))).unwrap();
+        assert_eq!(store.revision(), before + 1001);
+        store.reclaim(usize::MAX);
+        assert_eq!(store.stats().keys, keys + 1);
+        assert_eq!(store.bump_revision(u64::MAX), None);
+        assert_eq!(store.revision(), before + 1001);
+    }
 }
 
 #[test]
