@@ -12,7 +12,7 @@ use raft_core::{Apply, Capture, GroupId, Halt, Index, Restore, SnapshotError, Ti
 use raft_storage::{Answer, Applier, Query, SnapshotManager};
 
 use crate::clock::Clock;
-use crate::host::{Event, PanicGuard};
+use crate::host::{Event, Inspect, PanicGuard};
 use crate::queue::Queue;
 use crate::shared::Shared;
 use crate::snapshots::{self, Jobs};
@@ -24,6 +24,7 @@ pub(crate) enum Job {
     Apply(Apply),
     Restore(Restore),
     Capture(Capture),
+    Inspect(Inspect),
     /// `fresh_at`: when that index was certainly the newest, for reads that may be old.
     Read {
         index: Index,
@@ -149,6 +150,7 @@ impl Worker {
                 let source = self.applier.capture(&capture)?;
                 self.snapshots.submit(snapshots::Job::Build(capture, source));
             }
+            Job::Inspect(Inspect(inspect)) => inspect(self.applier.applied()),
             Job::Read { index, ticket, query, fresh_at } => {
                 self.fresh_at.extend(fresh_at.map(|at| (ticket, at)));
                 let answer = self.applier.read(index, ticket, query);

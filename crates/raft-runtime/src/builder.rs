@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use raft_core::{
-    GroupId, Halt, Identity, Incarnation, RaftConfig, RaftNode, SnapshotMeta, SnapshotSource,
-    StateMachine, Time,
+    GroupId, Halt, Identity, Incarnation, Membership, Peer, RaftConfig, RaftNode, SnapshotMeta,
+    SnapshotSource, StateMachine, Time,
 };
 use raft_net::{Inbox, InboxLimits, Transport};
-use raft_storage::{Applier, SnapshotManager, Storage};
+use raft_storage::{Applier, FoundError, SnapshotManager, Storage};
 use tokio::sync::{oneshot, watch};
 
 use crate::admission::Admission;
@@ -264,9 +264,43 @@ fn share(node: &RaftNode, applied: u64, admission_bytes_max: u64) -> Shared {
 
 /// Asks whose disk it is; a blank one gets a new incarnation.
 fn identify(storage: &mut dyn Storage, config: &RaftConfig) -> Result<Identity, StartError> {
-    let number = u128::from(random_u64()?) << 64 | u128::from(random_u64()?);
-    let incarnation = Incarnation::new(number);
+    let incarnation = new_incarnation()?;
     Ok(raft_storage::identify(storage, config.cluster, config.node_id(), incarnation)?)
+}
+
+/// Gives a blank disk to a node of a new cluster that begins with a state instead of nothing: with
+/// everything inside `machine`, applied as one entry, and the members of `config`. Every member of
+/// them has to be given the same; a node started with this disk then serves it. Durable on return.
+///
+/// # Errors
+///
+/// [`StartError`]. A disk that was blank is no good then: remove it.
+pub fn found(
+    storage: &mut dyn Storage,
+    config: &RaftConfig,
+    machine: &dyn StateMachine,
+) -> Result<SnapshotMeta, StartError> {
+    config.validate().map_err(StartError::Config)?;
+    let identity = Identity {
+        cluster: config.cluster,
+        peer: Peer { node: config.node_id(), incarnation: new_incarnation()? },
+    };
+    let membership = Membership::bootstrap(config.initial_members());
+    raft_storage::found(storage, identity, &membership, machine).map_err(|error| match error {
+        FoundError::NotBlank { disk } => {
+            let (node, cluster) = (config.node_id(), config.cluster);
+            StartError::ForeignDisk { disk, node, cluster }
+        }
+        FoundError::Storage(error) => StartError::Storage(error),
+        FoundError::Snapshot(_) | FoundError::StateMachine(_) | _ => {
+            StartError::Snapshot(error.to_string())
+        }
+    })
+}
+
+fn new_incarnation() -> Result<Incarnation, StartError> {
+    let number = u128::from(random_u64()?) << 64 | u128::from(random_u64()?);
+    Ok(Incarnation::new(number))
 }
 
 fn random_u64() -> Result<u64, StartError> {

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use raft_core::{
-    Applied, ApplyJob, Body, Captured, ChangeRequest, Consistency, Envelope, Fetched, GroupId,
-    Halt, Index, Loaded, Message, NodeId, Notice, Payload, Persisted, Propose, ProposeError,
-    RaftNode, ReadError, RefusedProposal, RoleName, SnapshotError, SnapshotMeta, Status, Ticket,
-    Time,
+    Applied, ApplyJob, Body, Captured, ChangeRequest, Consistency, EntryId, Envelope, Fetched,
+    GroupId, Halt, Index, Loaded, Message, NodeId, Notice, Payload, Persisted, Propose,
+    ProposeError, RaftNode, ReadError, RefusedProposal, RoleName, SnapshotError, SnapshotMeta,
+    Status, Ticket, Time,
 };
 use raft_net::{Arrival, Class, Deliver, Transport};
 use raft_storage::{Query, StorageError};
@@ -65,6 +65,7 @@ pub(crate) enum Event {
     Captured(Captured),
     Fetched(Fetched),
     Snapshot(SnapshotAnswer),
+    Inspect(Inspect),
     Status(oneshot::Sender<Status>),
     /// The disk got full, or has room again.
     Room(bool),
@@ -79,6 +80,15 @@ pub(crate) type TransferAnswer = oneshot::Sender<Result<NodeId, TransferError>>;
 
 /// Where the end of a snapshot is told.
 pub(crate) type SnapshotAnswer = oneshot::Sender<Result<SnapshotMeta, SnapshotError>>;
+
+/// Looks at the state machine on the thread that applies, and is told the last entry inside.
+pub(crate) struct Inspect(pub(crate) Box<dyn FnOnce(EntryId) + Send>);
+
+impl std::fmt::Debug for Inspect {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Inspect")
+    }
+}
 
 /// The host's end of the transport.
 pub(crate) struct Sink(pub(crate) Arc<Queue<Event>>);
@@ -235,6 +245,7 @@ impl HostLoop {
             Event::Captured(captured) => self.node.handle_captured(now, captured),
             Event::Fetched(fetched) => self.node.handle_fetched(now, fetched),
             Event::Snapshot(answer) => self.ask_for_snapshot(now, answer),
+            Event::Inspect(inspect) => self.application.submit(apply::Job::Inspect(inspect)),
             Event::Status(answer) => {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.node.status());

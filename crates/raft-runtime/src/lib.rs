@@ -76,7 +76,7 @@ pub use raft_storage::{
     StorageError, StorageStats, SyncMode,
 };
 
-pub use self::builder::{Builder, Host};
+pub use self::builder::{Builder, Host, found};
 pub use self::error::{ChangeError, Halted, ReadError, StartError, TransferError, WriteError};
 pub use self::metrics::Metrics;
 pub use self::raft::{Consistency, Raft};

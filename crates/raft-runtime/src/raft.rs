@@ -5,14 +5,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft_core::{Index, NodeId, Payload, SnapshotError, SnapshotMeta, Status, Term, Ticket};
+use raft_core::{
+    EntryId, Index, NodeId, Payload, SnapshotError, SnapshotMeta, Status, Term, Ticket,
+};
 use raft_storage::Query;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
 use crate::builder::{Builder, Spans};
 use crate::error::{ReadError, WriteError};
-use crate::host::Event;
+use crate::host::{Event, Inspect};
 use crate::queue::Queue;
 use crate::shared::Shared;
 use crate::tickets::{Answered, Ended, Refusal};
@@ -169,6 +171,33 @@ impl Raft {
             self.read_with(consistency, Query::Barrier).await?;
         }
         Ok(self.applied_index())
+    }
+
+    /// Looks at the state of this node between two entries, and is told which was the last: for
+    /// applications that share their state with the state machine and want all of it at one entry,
+    /// such as a backup. `look` runs on the thread that applies, so it freezes and does no more.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError`]; it may be asked again.
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        consistency: Consistency,
+        look: impl FnOnce(EntryId) -> T + Send + 'static,
+    ) -> Result<T, ReadError> {
+        self.barrier(consistency).await?;
+        let (answer, seen) = oneshot::channel();
+        let inspect = move |applied| {
+            // Whoever asked may have gone.
+            let _ = answer.send(look(applied));
+        };
+        self.events.push(Event::Inspect(Inspect(Box::new(inspect))));
+        let mut ended = self.ended.clone();
+        tokio::select! {
+            biased;
+            seen = seen => seen.map_err(|_| ReadError::Stopped),
+            _ = ended.wait_for(|ended| *ended) => Err(ReadError::Stopped),
+        }
     }
 
     async fn read_with(
