@@ -1,11 +1,12 @@
-//! What `raftd` is asked to do: serve, run a cluster to try out, or print something.
+//! What `raftd` is asked to do: serve, run a cluster to try out, restore, or print something.
 //!
-//! Read next: `config.rs` for serving, `dev.rs` and `demo.rs` for the other two.
+//! Read next: `config.rs` for serving, `dev.rs`, `demo.rs` and `restore.rs` for the others.
 
 use crate::config::{Config, ConfigError, ETCD_VERSION, PRODUCT_VERSION};
 use crate::demo::DemoOptions;
 use crate::dev::DevOptions;
 use crate::flags;
+use crate::restore::RestoreOptions;
 
 /// What `raftd` is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub enum Command {
     Dev(DevOptions),
     /// Kill leaders under load and judge the outcome.
     Demo(DemoOptions),
+    /// Make a data directory from a backup.
+    Restore(RestoreOptions),
     /// Print this and exit.
     Print(String),
 }
@@ -41,6 +44,8 @@ impl Command {
             "dev" => DevOptions::parse(rest).map(Self::Dev),
             "demo" if wants_help => Ok(Self::Print(crate::demo::HELP.to_owned())),
             "demo" => DemoOptions::parse(rest).map(Self::Demo),
+            "restore" if wants_help => Ok(Self::Print(crate::restore::HELP.to_owned())),
+            "restore" => RestoreOptions::parse(rest, environment).map(Self::Restore),
             "help" => Ok(Self::Print(crate::config::help())),
             "version" => Ok(Self::Print(version())),
             word => Err(ConfigError { violations: vec![unknown(word)] }),
@@ -82,7 +87,7 @@ fn unknown(word: &str) -> String {
     }
 }
 
-const COMMANDS: [&str; 4] = ["dev", "demo", "help", "version"];
+const COMMANDS: [&str; 5] = ["dev", "demo", "restore", "help", "version"];
 
 #[cfg(test)]
 mod tests {

@@ -125,13 +125,30 @@ impl Config {
         arguments: &[String],
         environment: &[(String, String)],
     ) -> Result<Self, ConfigError> {
+        let (parsed, warnings) = Self::read(arguments, environment, &[]);
+        Self::check(parsed, warnings)
+    }
+
+    /// Reads the settings of a member and flags beyond those, without the rules; what it warns of
+    /// comes with it.
+    pub(crate) fn read(
+        arguments: &[String],
+        environment: &[(String, String)],
+        more: &[Flag],
+    ) -> (Parsed, Vec<String>) {
         let rows = rows();
         let mut warnings = Vec::new();
         let arguments = modern(arguments, &rows, &mut warnings);
-        let known: Vec<Flag> = rows.iter().map(|row| row.flag).collect();
+        let known: Vec<Flag> =
+            rows.iter().map(|row| row.flag).chain(more.iter().copied()).collect();
         let mut parsed = flags::parse(&arguments, &known);
         read_environment(environment, &rows, &mut parsed, &mut warnings);
         answer_unsupported(&rows, &mut parsed, &mut warnings);
+        (parsed, warnings)
+    }
+
+    /// Checks what was read.
+    pub(crate) fn check(parsed: Parsed, warnings: Vec<String>) -> Result<Self, ConfigError> {
         rules::check(parsed, warnings)
     }
 

@@ -60,6 +60,12 @@ pub fn cluster_id(members: impl IntoIterator<Item = MemberId>) -> u64 {
     first_eight(&bytes)
 }
 
+/// What a restored cluster has beside the id that its flags give: the first eight bytes of the
+/// SHA-1 of the backup's hash and of what its revision was bumped by, eight bytes, big endian.
+pub fn restored_half(backup: &[u8; 32], bumped_by: u64) -> u64 {
+    first_eight(&[&backup[..], &bumped_by.to_be_bytes()].concat())
+}
+
 fn first_eight(bytes: &[u8]) -> u64 {
     let hash = Sha1::digest(bytes);
     hash.iter().take(8).fold(0, |number, byte| (number << 8) | u64::from(*byte))

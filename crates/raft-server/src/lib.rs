@@ -13,7 +13,8 @@
 //! ```
 //!
 //! **Map.** [`command`] reads the command line. Serving: [`config`], [`identity`], [`join`],
-//! [`server`], [`member`], [`troubles`], [`logging`], [`http`], [`metrics`], [`shutdown`]. Trying
+//! [`server`], [`member`], [`troubles`], [`logging`], [`http`], [`metrics`], [`shutdown`]. Backups:
+//! [`backup`] streams one, [`restore`] makes the data directory of a new cluster from it. Trying
 //! out: [`dev`] runs a cluster on this machine, [`demo`] kills its leaders under load and judges
 //! what clients were promised; both stand on [`cluster`], which supervises child processes.
 //!
@@ -23,6 +24,7 @@
 compile_error!("known bugs are compiled in: this is no build to run");
 
 pub mod api;
+pub mod backup;
 pub mod clock;
 pub mod cluster;
 pub mod command;
@@ -40,6 +42,7 @@ pub mod logging;
 pub mod machine;
 pub mod member;
 pub mod metrics;
+pub mod restore;
 pub mod server;
 pub mod shutdown;
 pub mod troubles;

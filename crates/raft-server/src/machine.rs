@@ -28,6 +28,11 @@ impl Announced {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
+    /// Forgets everybody.
+    pub(crate) fn clear(&self) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub(crate) fn insert(&self, member: Member) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(member.id, member);
     }

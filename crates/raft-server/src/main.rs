@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use raft_server::command::Command;
 use raft_server::config::Config;
 use raft_server::shutdown::Shutdown;
-use raft_server::{demo, dev, logging, server};
+use raft_server::{demo, dev, logging, restore, server};
 
 fn main() -> ExitCode {
     let arguments: Vec<String> =
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Ok(Command::Serve(config)) => serve(*config),
         Ok(Command::Dev(options)) => dev::run(&options),
         Ok(Command::Demo(options)) => demo::run(&options),
+        Ok(Command::Restore(options)) => restore::run(&options),
         Ok(Command::Print(text)) => print(&text),
         Err(error) => {
             for violation in &error.violations {

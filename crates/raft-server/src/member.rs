@@ -20,8 +20,10 @@ use raft_api::prost::{Message, length_delimiter_len};
 use raft_api::tonic::Status;
 use raft_kv::{Command, Limits, Response, SharedStore, decode_answer};
 use raft_runtime::{
-    Consistency, Membership, NetStats, NodeId, Raft, ReadError, RoleName, StorageStats, WriteError,
+    ClusterId, Consistency, Membership, NetStats, NodeId, Raft, ReadError, RoleName, StorageStats,
+    WriteError,
 };
+use tokio::sync::Semaphore;
 
 use crate::config::Config;
 use crate::convert;
@@ -46,6 +48,10 @@ pub struct Member {
     pub config: Config,
     /// The cluster as etcd's clients see it.
     pub cluster_id: u64,
+    /// The cluster as its members see it.
+    pub raft_cluster: ClusterId,
+    /// Permits for backups under way.
+    pub backups: Arc<Semaphore>,
 }
 
 impl Member {
@@ -245,7 +251,7 @@ fn write_refused(error: &WriteError) -> Status {
 }
 
 /// A read that has no answer, in etcd's words.
-fn read_refused(error: &ReadError) -> Status {
+pub(crate) fn read_refused(error: &ReadError) -> Status {
     let known = match error {
         ReadError::NoLeader => EtcdError::NoLeader,
         ReadError::Overloaded => EtcdError::TooManyRequests,

@@ -19,8 +19,9 @@ use raft_runtime::{
     SnapshotPolicy, StartError, Storage as _, StorageError, SyncMode, TcpConfig, TcpTransport,
 };
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
+use crate::backup::BACKUPS_MAX;
 use crate::config::{Config, ETCD_VERSION, PRODUCT_VERSION};
 use crate::counted::Counted;
 use crate::grpc::Router;
@@ -207,7 +208,7 @@ fn tell_start(config: &Config, seat: Seat) {
         etcd_version = ETCD_VERSION,
         name = config.name,
         member = %seat.member,
-        cluster = %format_args!("{:x}", seat.cluster_id()),
+        cluster = %seat.cluster,
         data_dir = %config.data_dir.display(),
         sync_mode = config.sync_mode.name(),
         "starting"
@@ -245,12 +246,14 @@ fn start_node(
         .map_err(|error| ServeError::Start(Box::new(error)))?;
     let cluster_id = seat.cluster_id();
     let (raft, metrics) = (host.handle(), Arc::new(Metrics::new()));
-    let member = Member { raft, store, announced, metrics, config, cluster_id };
+    let (raft_cluster, backups) = (seat.cluster, Arc::new(Semaphore::new(BACKUPS_MAX)));
+    let member =
+        Member { raft, store, announced, metrics, config, cluster_id, raft_cluster, backups };
     Ok((Arc::new(member), host))
 }
 
 /// The settings of Raft for these settings of a member.
-fn raft_config(config: &Config, seat: Seat) -> RaftConfig {
+pub(crate) fn raft_config(config: &Config, seat: Seat) -> RaftConfig {
     let members = config.initial_member_ids().into_iter().filter_map(|(name, id)| {
         let node = NodeId::new(id.get())?;
         let address = config.initial_cluster.get(&name)?.first()?.authority();

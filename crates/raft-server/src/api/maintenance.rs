@@ -1,23 +1,22 @@
-//! The Maintenance service: Status, and what needs no work in a store like this one.
+//! The Maintenance service: Status, backups, and what needs no work in a store like this one.
+//!
+//! Read next: `../backup.rs`.
 
 use raft_api::EtcdError;
 use raft_api::etcdserverpb as pb;
 use raft_api::etcdserverpb::alarm_request::AlarmAction;
 use raft_api::etcdserverpb::downgrade_request::DowngradeAction;
 use raft_api::etcdserverpb::maintenance_server::Maintenance;
-use raft_api::tonic::codegen::tokio_stream;
 use raft_api::tonic::{Request, Response, Status, async_trait};
 use raft_runtime::{RoleName, SyncMode};
 
 use super::{Api, unsupported};
+use crate::backup::{self, BackupStream};
 use crate::config::ETCD_VERSION;
-
-/// A stream of answers that is never begun.
-type Never<T> = tokio_stream::Empty<Result<T, Status>>;
 
 #[async_trait]
 impl Maintenance for Api {
-    type SnapshotStream = Never<pb::SnapshotResponse>;
+    type SnapshotStream = BackupStream;
 
     async fn status(
         &self,
@@ -96,7 +95,7 @@ impl Maintenance for Api {
         &self,
         _: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(unsupported("Snapshot"))
+        backup::begin(&self.0).await.map(Response::new)
     }
 
     async fn move_leader(

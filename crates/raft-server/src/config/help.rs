@@ -43,6 +43,7 @@ Usage:
   raftd [flags]          serve: be a member of a cluster
   raftd dev [flags]      run a cluster on this machine, to try things out
   raftd demo [flags]     kill leaders under load and check that nothing is lost
+  raftd restore FILE ... make the data directory of a new cluster from a backup
   raftd help             print this help
   raftd version          print the version
 

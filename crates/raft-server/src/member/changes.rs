@@ -323,7 +323,7 @@ impl Member {
                 node = node.get()
             ))
         })?;
-        if answer.peer.node != node || u128::from(self.cluster_id) != answer.cluster.get() {
+        if answer.peer.node != node || answer.cluster != self.raft_cluster {
             return Err(Status::failed_precondition(format!(
                 "raftd: at {address} answers {answer}, not member {:x} of this cluster",
                 node.get()
