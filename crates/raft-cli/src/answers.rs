@@ -3,6 +3,7 @@
 //! `simple` and `json` are fixed by scripts that exist; the tests below hold what etcd's own
 //! command line printed for the same answers. Read next: `json.rs`.
 
+mod backups;
 mod members;
 
 use core::time::Duration;
@@ -20,6 +21,7 @@ use crate::json::{self, Object};
 use crate::output::{Answer, Fields, Table, human_bytes, line, number, text};
 use crate::quote::escaped;
 
+pub(crate) use backups::{Action, Described};
 pub(crate) use members::{Changed, Moved, Shown, Start};
 
 /// The answer to a read, and what of it was asked for.

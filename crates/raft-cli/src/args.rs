@@ -8,6 +8,7 @@ use core::fmt;
 use core::time::Duration;
 use std::env;
 
+use clap::parser::ValueSource;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::endpoint::Endpoint;
@@ -15,6 +16,7 @@ use crate::kv::{CompactArgs, DelArgs, GetArgs, PutArgs};
 use crate::leader::{MoveArgs, TransferArgs};
 use crate::member::MemberCommand;
 use crate::output::Format;
+use crate::snapshot::SnapshotCommand;
 use crate::status::{EndpointCommand, StatusArgs};
 use crate::txn::TxnArgs;
 
@@ -57,6 +59,10 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "TIME", default_value = "2s")]
     #[arg(value_parser = parse_duration)]
     pub(crate) dial_timeout: Duration,
+
+    /// Whether somebody said how long a command may take.
+    #[arg(skip)]
+    pub(crate) is_timeout_given: bool,
 }
 
 /// The commands.
@@ -85,6 +91,9 @@ pub(crate) enum Command {
     Endpoint(EndpointCommand),
     /// Show how single nodes are, same as `endpoint status`
     Status(StatusArgs),
+    /// Save, verify and look at backups
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Show the version of raftctl and of the protocol it speaks
     Version,
 }
@@ -97,7 +106,11 @@ impl Cli {
             command = command.mut_arg(option, |arg| arg.env(first_set(names)));
         }
         let matches = command.clone().try_get_matches()?;
-        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+        let mut cli =
+            Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+        let source = matches.value_source("command_timeout");
+        cli.global.is_timeout_given = source != Some(ValueSource::DefaultValue);
+        Ok(cli)
     }
 }
 
@@ -174,13 +187,15 @@ Exit codes:
   0  done
   1  the cluster refused, was not reached, did not answer in time or is not healthy
   2  the command, its options or its input are wrong; nothing was sent
+  snapshot verify and inspect: 2 the backup is damaged, 3 it cannot be read or is of another version
 
 Examples:
   raftctl put colour green
   raftctl get colour --print-value-only
   raftctl --endpoints 10.0.0.1:2379,10.0.0.2:2379 get user/ --prefix --keys-only
   raftctl endpoint status --cluster -w table
-  raftctl member add n4 --peer-urls=http://10.0.0.4:2380";
+  raftctl member add n4 --peer-urls=http://10.0.0.4:2380
+  raftctl snapshot save backup.db";
 
 #[cfg(test)]
 mod tests {

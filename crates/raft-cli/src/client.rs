@@ -27,6 +27,7 @@ pub(crate) struct Client {
     endpoints: Vec<Endpoint>,
     dial_timeout: Duration,
     command_timeout: Duration,
+    is_timeout_given: bool,
 }
 
 impl Client {
@@ -36,6 +37,7 @@ impl Client {
             endpoints: global.endpoints.clone(),
             dial_timeout: global.dial_timeout,
             command_timeout: global.command_timeout,
+            is_timeout_given: global.is_timeout_given,
         }
     }
 
@@ -44,20 +46,37 @@ impl Client {
         Self { endpoints, ..self.clone() }
     }
 
+    /// How long a command may take that has no limit of its own.
+    pub(crate) fn time_limit(&self) -> Option<Duration> {
+        self.is_timeout_given.then_some(self.command_timeout)
+    }
+
     /// Calls one endpoint after the other until one answers.
     ///
-    /// An endpoint gets an equal share of the time that is left, so that one that hangs leaves time
-    /// for the others; the last one gets all of the rest.
+    /// # Errors
+    ///
+    /// As [`read_from`](Self::read_from).
     pub(crate) async fn read<T>(
         &self,
         call: impl AsyncFn(Connection) -> Result<T, Status>,
     ) -> Result<T, CallError> {
+        Ok(self.read_from(call).await?.1)
+    }
+
+    /// Calls one endpoint after the other until one answers; gives that one, too.
+    ///
+    /// An endpoint gets an equal share of the time that is left, so that one that hangs leaves time
+    /// for the others; the last one gets all of the rest.
+    pub(crate) async fn read_from<T>(
+        &self,
+        call: impl AsyncFn(Connection) -> Result<T, Status>,
+    ) -> Result<(Endpoint, T), CallError> {
         let patience = Patience::new(self);
         let mut attempts = Vec::new();
         for (number, endpoint) in self.endpoints.iter().enumerate() {
             let share = patience.share(number);
             let failure = match self.attempt(endpoint, share, &call).await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok((endpoint.clone(), answer)),
                 Err(failure) => failure,
             };
             let is_settled = !failure.is_worth_another_endpoint();

@@ -9,8 +9,10 @@ use core::error::Error;
 use core::fmt;
 use core::time::Duration;
 use std::io;
+use std::path::PathBuf;
 
 use raft_api::EtcdError;
+use raft_backup::Fault;
 use tonic::{Code, Status};
 
 use crate::endpoint::Endpoint;
@@ -36,6 +38,50 @@ pub(crate) enum CliError {
     NoLeaderAmongEndpoints,
     /// The answer came but could not be printed.
     Output(io::Error),
+    /// There is a file where one was to be saved.
+    Exists {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A file cannot be written.
+    File {
+        /// What was tried.
+        operation: &'static str,
+        /// On which file.
+        file: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A backup did not come to its end.
+    Broken {
+        /// Whose it was.
+        endpoint: Endpoint,
+        /// Bytes until then.
+        received: u64,
+        /// What went wrong.
+        failure: Failure,
+    },
+    /// A backup was not saved in the time that the user gave.
+    NotSaved {
+        /// Where to.
+        file: PathBuf,
+        /// The time.
+        limit: Duration,
+    },
+    /// What a server gave is no whole backup.
+    NoBackup {
+        /// The server.
+        endpoint: Endpoint,
+        /// What is wrong with it.
+        fault: Fault,
+    },
+    /// A backup is not what it should be.
+    Backup {
+        /// The backup.
+        file: PathBuf,
+        /// What is wrong with it.
+        fault: Fault,
+    },
 }
 
 impl CliError {
@@ -45,8 +91,15 @@ impl CliError {
             Self::Call(_)
             | Self::Member { .. }
             | Self::NoLeaderAmongEndpoints
-            | Self::Output(_) => 1,
-            Self::Input(_) => 2,
+            | Self::Output(_)
+            | Self::File { .. }
+            | Self::Broken { .. }
+            | Self::NoBackup { .. }
+            | Self::NotSaved { .. } => 1,
+            Self::Input(_)
+            | Self::Exists { .. }
+            | Self::Backup { fault: Fault::Damaged { .. }, .. } => 2,
+            Self::Backup { .. } => 3,
         }
     }
 }
@@ -69,6 +122,30 @@ impl fmt::Display for CliError {
                  transfer-leader, which any member obeys",
             ),
             Self::Output(error) => write!(formatter, "standard output: {error}"),
+            Self::Exists { file } => write!(
+                formatter,
+                "{} is there already, and is not overwritten; name another file or move it away",
+                file.display()
+            ),
+            Self::File { operation, file, error } => {
+                write!(formatter, "cannot {operation} {}: {error}", file.display())
+            }
+            Self::Broken { endpoint, received, failure } => write!(
+                formatter,
+                "{endpoint}: {failure} after {received} bytes of the backup; nothing was saved"
+            ),
+            Self::NotSaved { file, limit } => write!(
+                formatter,
+                "{} was not saved within --command-timeout {limit:?}; nothing is left of it",
+                file.display()
+            ),
+            Self::NoBackup { endpoint, fault } => {
+                write!(formatter, "{endpoint}: what it sent is {fault}; nothing was saved")
+            }
+            Self::Backup { file, fault: fault @ Fault::Io { error, .. } } => {
+                write!(formatter, "{}: {fault}: {error}", file.display())
+            }
+            Self::Backup { file, fault } => write!(formatter, "{}: {fault}", file.display()),
         }
     }
 }

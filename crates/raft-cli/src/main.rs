@@ -8,7 +8,7 @@
 //!
 //! Read next: `args.rs` (the command line), `client.rs` (failover), `output.rs` (formats); then a
 //! file per family of commands: `kv.rs`, `txn.rs`, `member.rs`, `leader.rs`,
-//! `status.rs`.
+//! `status.rs`, `snapshot.rs`.
 
 mod answers;
 mod args;
@@ -23,6 +23,7 @@ mod member;
 mod output;
 mod quote;
 mod range;
+mod snapshot;
 mod status;
 mod txn;
 
@@ -69,6 +70,7 @@ async fn run(cli: Cli) -> Result<Report, CliError> {
         Command::Endpoint(status::EndpointCommand::Health(args)) => {
             status::health(&client, format, &args).await
         }
+        Command::Snapshot(command) => snapshot::run(&client, format, command).await,
         Command::Version => Ok(Report::of(&answers::Version, format)),
     }
 }

@@ -1,6 +1,7 @@
 //! The program `raftctl` itself, against a server in this process: what each command asks, what it
 //! prints, how it ends, and whom else it asks when the first endpoint is in trouble.
 
+#[expect(dead_code, reason = "the other files of tests use the rest")]
 mod server;
 
 use std::process::{Output, Stdio};

@@ -1,7 +1,7 @@
 //! The commands about members and leaders, against a server in this process: what each asks, what
 //! it prints, how it ends.
 
-#[expect(dead_code, reason = "the other file of tests uses the rest")]
+#[expect(dead_code, reason = "the other files of tests use the rest")]
 mod server;
 
 use std::process::Output;

@@ -32,7 +32,7 @@ use raft_api::membership::{
     TransferLeadershipRequest, TransferLeadershipResponse,
 };
 use raft_api::mvccpb::KeyValue;
-use raft_api::tonic::codegen::{BoxStream, Service, async_trait};
+use raft_api::tonic::codegen::{BoxStream, Service, async_trait, tokio_stream};
 use raft_api::tonic::{Request, Response, Status, body::Body};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -55,6 +55,14 @@ pub(crate) enum Asked {
     MoveLeader(MoveLeaderRequest),
     Status,
     Alarm(AlarmRequest),
+    Snapshot,
+}
+
+/// What a backup consists of.
+#[derive(Clone, Debug, Default)]
+struct Backup {
+    pieces: Vec<Bytes>,
+    end: Option<Status>,
 }
 
 /// What the server does instead of answering.
@@ -79,6 +87,7 @@ struct Shared {
     members: Mutex<Vec<Member>>,
     alarms: Mutex<Vec<AlarmMember>>,
     value: Mutex<Bytes>,
+    backup: Mutex<Backup>,
     hang_up: Notify,
 }
 
@@ -93,6 +102,7 @@ impl Server {
             members: Mutex::default(),
             alarms: Mutex::default(),
             value: Mutex::new(Bytes::from_static(b"stored")),
+            backup: Mutex::default(),
             hang_up: Notify::new(),
         }));
         tokio::spawn(server.clone().serve(listener));
@@ -120,6 +130,13 @@ impl Server {
     /// Makes this the value of every key.
     pub(crate) fn with_value(self, value: Bytes) -> Self {
         *lock(&self.0.value) = value;
+        self
+    }
+
+    /// Makes this the backup that is saved; with an end, the stream breaks with it.
+    pub(crate) fn with_backup(self, pieces: &[&[u8]], end: Option<Status>) -> Self {
+        let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece)).collect();
+        *lock(&self.0.backup) = Backup { pieces, end };
         self
     }
 
@@ -373,7 +390,13 @@ impl Maintenance for Server {
         &self,
         _: Request<SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(unused())
+        self.note(Asked::Snapshot).await?;
+        let Backup { pieces, end } = lock(&self.0.backup).clone();
+        let answers = pieces
+            .into_iter()
+            .map(|blob| Ok(SnapshotResponse { blob, ..SnapshotResponse::default() }));
+        let answers: Vec<_> = answers.chain(end.map(Err)).collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(answers))))
     }
 
     async fn move_leader(
