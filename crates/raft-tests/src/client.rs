@@ -94,6 +94,23 @@ impl Client {
         answer.member.ok_or_else(|| Status::internal("no member in the answer"))
     }
 
+    /// Takes a backup; gives its bytes. What was said to be left is compared with what came.
+    pub async fn backup(&self) -> Result<Vec<u8>, Status> {
+        let mut client = MaintenanceClient::new(self.0.clone());
+        let mut stream = client.snapshot(pb::SnapshotRequest {}).await?.into_inner();
+        let (mut bytes, mut left) = (Vec::new(), None);
+        while let Some(piece) = stream.message().await? {
+            bytes.extend_from_slice(&piece.blob);
+            let now = piece.remaining_bytes;
+            let is_hash = left == Some(0);
+            let expected = left.map(|left: u64| left.saturating_sub(piece.blob.len() as u64));
+            assert!(is_hash || expected.is_none_or(|expected| expected == now), "bytes are left");
+            left = Some(now);
+        }
+        assert_eq!(left, Some(0), "all of it came");
+        Ok(bytes)
+    }
+
     /// Writes `value` to `key`; gives the revision.
     pub async fn write(&self, key: &str, value: &str) -> Result<i64, Status> {
         let put = pb::PutRequest {

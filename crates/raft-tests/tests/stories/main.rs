@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it needs by panicking without it")]
 
+mod backups;
 mod crashes;
 mod dev;
 mod files;
