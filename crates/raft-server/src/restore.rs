@@ -15,7 +15,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use raft_backup::{Backup, Fault, Hash, Header};
+use raft_backup::{Backup, Fault, Hash, Header, verify};
 use raft_kv::SharedStore;
 use raft_runtime::StorageError;
 use raft_runtime::{ClusterId, FileStorage, SnapshotError, StartError, StateMachine as _, found};
@@ -290,8 +290,10 @@ pub fn restore(options: &RestoreOptions) -> Result<Restored, RestoreError> {
 fn read(path: &Path) -> Result<(Machine, Header, Hash), RestoreError> {
     let file = || path.to_path_buf();
     let fault = |fault| RestoreError::Fault { file: file(), fault };
-    let input = File::open(path).map_err(|error| RestoreError::Open { file: file(), error })?;
-    let mut backup = Backup::open(input).map_err(fault)?;
+    let open = || File::open(path).map_err(|error| RestoreError::Open { file: file(), error });
+    // First all of it for what it is: a state that is damaged is no state to understand.
+    verify(open()?).map_err(fault)?;
+    let mut backup = Backup::open(open()?).map_err(fault)?;
     let mut machine = Machine { store: SharedStore::new(), announced: Announced::default() };
     let restored = machine.restore(&mut backup);
     restored.map_err(|error| RestoreError::State { file: file(), error })?;
