@@ -141,8 +141,8 @@ async fn verify_tells_good_from_damaged_and_from_unreadable() {
     assert!(stderr.starts_with("error: nowhere: cannot be read after byte 0: No such"), "{stderr}");
 }
 
-/// The first line is what etcd's command line prints; the header follows. A file of the wrong length
-/// is damaged.
+/// The first line is what etcd's command line prints; the header follows. A file of the wrong
+/// length is damaged.
 #[tokio::test]
 async fn inspect_shows_what_a_backup_says_of_itself() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -1,11 +1,15 @@
 //! Snapshots in whole nodes: they shorten the log, bring back a restarted node and make a new one.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use raft_runtime::{
-    Change, ChangeRequest, Consistency, FileStorage, InMemoryStateMachine, Index, Loopback, NodeId,
-    Promotion, Raft, RaftConfig, SnapshotPolicy,
+    Change, ChangeRequest, Consistency, EntryId, FileStorage, Halt, InMemoryStateMachine, Index,
+    Loopback, Member, MemoryStorage, NodeId, Promotion, Raft, RaftConfig, ReadError, SnapshotError,
+    SnapshotPolicy, SnapshotSource, StartError, StateMachine, found,
 };
 
 fn config(config: RaftConfig) -> RaftConfig {
@@ -79,6 +83,96 @@ async fn a_new_member_is_made_from_a_snapshot() {
     let value = second.read(Consistency::Linearizable, "key7").await.unwrap();
     assert_eq!(value, "7");
     for node in [second, first] {
+        node.shutdown().await;
+    }
+}
+
+/// Counts what it applied where others can see it, and answers with the index.
+struct Counted(Arc<AtomicU64>);
+
+impl StateMachine for Counted {
+    fn apply(&mut self, id: EntryId, _: &[u8]) -> Result<Bytes, Halt> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(Bytes::copy_from_slice(&id.index.get().to_le_bytes()))
+    }
+
+    fn query(&self, _: &[u8]) -> Bytes {
+        Bytes::new()
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn SnapshotSource>, Halt> {
+        Ok(Box::new(Some(Bytes::copy_from_slice(&self.0.load(Ordering::SeqCst).to_le_bytes()))))
+    }
+
+    fn restore(&mut self, snapshot: &mut dyn SnapshotSource) -> Result<(), SnapshotError> {
+        let bytes = snapshot.read_all()?.try_into();
+        let bytes = bytes.map_err(|_| SnapshotError::malformed("eight bytes"))?;
+        self.0.store(u64::from_le_bytes(bytes), Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Shared state that is looked at while entries are applied is of the entry that was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn shared_state_is_seen_between_two_entries() {
+    let count = Arc::new(AtomicU64::new(0));
+    let node = Raft::builder(config(RaftConfig::new(1, vec![])))
+        .storage(MemoryStorage::new())
+        .state_machine(Counted(Arc::clone(&count)))
+        .transport(Loopback::network().join())
+        .start()
+        .expect("all parts are given");
+    let writer = tokio::spawn({
+        let node = node.clone();
+        async move {
+            let mut indexes = Vec::new();
+            for _ in 0..300 {
+                let answer = node.propose("x").await.expect("the group serves");
+                indexes.push(u64::from_le_bytes(answer[..].try_into().expect("eight bytes")));
+            }
+            indexes
+        }
+    });
+    let mut looks = vec![(0, 0)];
+    while looks.last().is_some_and(|(_, seen)| *seen < 300) {
+        let count = Arc::clone(&count);
+        let look = move |applied: EntryId| (applied.index.get(), count.load(Ordering::SeqCst));
+        looks.push(node.inspect(Consistency::Linearizable, look).await.unwrap());
+    }
+    let indexes = writer.await.unwrap();
+    for (applied, seen) in looks {
+        let commands = indexes.iter().filter(|index| **index <= applied).count();
+        assert_eq!(seen, commands as u64, "all commands up to {applied} and no other");
+    }
+    node.shutdown().await;
+    let seen = node.inspect(Consistency::Stale, |applied| applied).await;
+    assert_eq!(seen, Err(ReadError::Stopped));
+}
+
+/// A group that is founded with a state on each disk serves it, although no node was told of the
+/// others but by its disk, and goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_begins_with_the_state_it_was_founded_with() {
+    let network = Loopback::network();
+    let mut machine = InMemoryStateMachine::new();
+    machine.apply(EntryId::ZERO, b"old\0news").unwrap();
+    let members = [1, 2, 3].map(|id| (NodeId::new(id).unwrap(), Member::default()));
+    let roots: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    for (id, root) in (1..).zip(&roots) {
+        let mut storage = FileStorage::open(root.path()).unwrap();
+        let config = RaftConfig::new(id, vec![]).with_members(members.clone().into());
+        found(&mut storage, &config, &machine).unwrap();
+        let again = found(&mut storage, &config, &machine);
+        assert!(matches!(again, Err(StartError::ForeignDisk { .. })), "once");
+    }
+    let nodes = [(1, &roots[0]), (2, &roots[1]), (3, &roots[2])]
+        .map(|(id, root)| start(&network, root.path(), config(RaftConfig::join(id))));
+    for node in &nodes {
+        assert_eq!(node.read(Consistency::Linearizable, "old").await.unwrap(), "news");
+    }
+    fill(&nodes[0], 0..50).await;
+    assert_eq!(nodes[2].read(Consistency::Linearizable, "key49").await.unwrap(), "49");
+    for node in nodes {
         node.shutdown().await;
     }
 }

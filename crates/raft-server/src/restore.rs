@@ -35,10 +35,10 @@ Usage:
                      --initial-advertise-peer-urls URL --data-dir DIR [--bump-revision N]
 
 Makes the data directory of a member of a new cluster that begins with the keys of a backup, as
-'raftctl snapshot save' and 'etcdctl snapshot save' write them. Do so for every member, from the same
-file with the same --initial-cluster and the same --initial-cluster-token; then start each with the
-flags it was restored with. Flags of 'raftd' that are not listed here may be given, too, and so may
-ETCD_ variables.
+'raftctl snapshot save' and 'etcdctl snapshot save' write them. Do so for every member, from the
+same file with the same --initial-cluster and the same --initial-cluster-token; then start each with
+the flags it was restored with. Flags of 'raftd' that are not listed here may be given, too, and so
+may ETCD_ variables.
 
   --initial-cluster-token
         A word that was not used for a cluster before.

@@ -50,8 +50,8 @@
 //! `recovery.rs` decides what to believe, `record.rs`, `segment.rs`, `superblock.rs` and
 //! `checkpoint.rs` are the bytes) · `disk.rs` the seam to files, where simulators come in ·
 //! `snapshot.rs` and `snapshot/*` snapshots, from and to peers (`manifest.rs` is the bytes,
-//! `receive.rs` a fetch) · `found.rs` a disk that begins with a state · `applier.rs` · `contract.rs`. The bytes are drawn in
-//! `docs/WAL_FORMAT.md` and `docs/SNAPSHOT_FORMAT.md`.
+//! `receive.rs` a fetch) · `found.rs` a disk that begins with a state · `applier.rs` ·
+//! `contract.rs`. The bytes are drawn in `docs/WAL_FORMAT.md` and `docs/SNAPSHOT_FORMAT.md`.
 //!
 //! # Caveats
 //!
