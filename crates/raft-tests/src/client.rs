@@ -12,8 +12,8 @@ use raft_api::etcdserverpb::maintenance_client::MaintenanceClient;
 use raft_api::membership as own;
 use raft_api::membership::change::Kind;
 use raft_api::membership::membership_client::MembershipClient;
-use raft_api::tonic::Status;
 use raft_api::tonic::transport::{Channel, Endpoint};
+use raft_api::tonic::{Status, Streaming};
 
 /// A client of one member, which connects when it is first used and again when the member was
 /// gone. Clones share the connection.
@@ -94,10 +94,15 @@ impl Client {
         answer.member.ok_or_else(|| Status::internal("no member in the answer"))
     }
 
+    /// Begins a backup, of which nothing is taken yet.
+    pub async fn begin_backup(&self) -> Result<Streaming<pb::SnapshotResponse>, Status> {
+        let mut client = MaintenanceClient::new(self.0.clone());
+        Ok(client.snapshot(pb::SnapshotRequest {}).await?.into_inner())
+    }
+
     /// Takes a backup; gives its bytes. What was said to be left is compared with what came.
     pub async fn backup(&self) -> Result<Vec<u8>, Status> {
-        let mut client = MaintenanceClient::new(self.0.clone());
-        let mut stream = client.snapshot(pb::SnapshotRequest {}).await?.into_inner();
+        let mut stream = self.begin_backup().await?;
         let (mut bytes, mut left) = (Vec::new(), None);
         while let Some(piece) = stream.message().await? {
             bytes.extend_from_slice(&piece.blob);

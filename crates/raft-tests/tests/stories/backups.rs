@@ -1,6 +1,8 @@
 //! A cluster is lost and made again from a backup: what is in it, and who may belong to it.
 
+use raft_api::EtcdError;
 use raft_backup::{Header, verify};
+use raft_server::backup::BACKUPS_MAX;
 use raft_tests::{Cluster, Failure, History, Load, Outcome, Settings, eventually, run};
 
 /// Saves a backup through a member, as a file that is verified.
@@ -141,6 +143,29 @@ async fn members_that_were_not_restored_cannot_join() {
         is_there.then_some(()).ok_or_else(|| raft_api::tonic::Status::not_found("not yet"))
     })
     .await;
+}
+
+/// Backups that nobody takes are bounded: one more is refused in etcd's words, writes go on, and
+/// when a client goes there is room again.
+#[tokio::test(flavor = "multi_thread")]
+async fn backups_under_way_are_bounded() {
+    let cluster = Cluster::of(1).await;
+    let client = cluster.client(0);
+    // More than what connections and queues hold between the two ends.
+    for number in 0..16 {
+        client.write(&format!("large{number}"), &"x".repeat(1 << 20)).await.unwrap();
+    }
+    let mut begun = Vec::new();
+    for _ in 0..BACKUPS_MAX {
+        // Each with a connection of its own: those that are not read do not hold up others.
+        begun.push(cluster.client(0).begin_backup().await.unwrap());
+    }
+    let refused = client.begin_backup().await.unwrap_err();
+    assert_eq!(EtcdError::from_status(&refused), Some(EtcdError::TooManyRequests));
+    client.write("k", "v").await.unwrap();
+    drop(begun);
+    let bytes = eventually("there is room again", || client.backup()).await;
+    assert_eq!(verify(&bytes[..]).unwrap().0.keys, 17);
 }
 
 /// A damaged file, and a directory that is in use, are refused with a sentence, and the directory
