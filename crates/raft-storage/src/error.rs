@@ -176,6 +176,11 @@ pub struct RuleError {
 }
 
 impl StorageError {
+    /// Whether something is gone, or different, that was on the disk.
+    pub const fn is_damage(&self) -> bool {
+        matches!(self, Self::Corrupt(_) | Self::MissingSegment { .. } | Self::MissingSuper { .. })
+    }
+
     /// Names the operation and the path of an error of the operating system.
     pub(crate) fn io(operation: &'static str, path: impl Into<PathBuf>, error: io::Error) -> Self {
         let (path, full) = (path.into(), is_full(&error));

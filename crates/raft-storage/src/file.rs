@@ -10,6 +10,7 @@
 mod checkpoint;
 mod group;
 mod index;
+pub(crate) mod inspect;
 mod options;
 mod read;
 mod record;

@@ -78,6 +78,11 @@ pub use self::applier::{Answer, Applier, Query};
 pub use self::error::{Corruption, RuleError, StorageError};
 pub use self::file::{Alignment, FileOptions, FileStorage, RecoveryReport, TornTail};
 pub use self::found::{FIRST, FoundError, found};
+/// Looking into a data directory without opening it.
+pub mod inspect {
+    pub use crate::file::inspect::{Inspection, Item, dump, verify};
+}
+
 pub use self::identify::{IdentifyError, identify};
 pub use self::memory::MemoryStorage;
 pub use self::snapshot::{Receiver, SnapshotManager, SnapshotStats};

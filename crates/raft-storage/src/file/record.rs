@@ -162,6 +162,20 @@ pub(super) enum Kind {
 }
 
 impl Kind {
+    /// The name of the record in `docs/WAL_FORMAT.md`.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Entry => "Entry",
+            Self::HardState => "HardState",
+            Self::Truncate => "Truncate",
+            Self::Purge => "Purge",
+            Self::Snapshot => "Snapshot",
+            Self::GroupCreate => "GroupCreate",
+            Self::Checkpoint => "Checkpoint",
+            Self::Ignorable => "unknown, may be ignored",
+        }
+    }
+
     const fn number(self) -> u8 {
         match self {
             Self::Entry => 1,

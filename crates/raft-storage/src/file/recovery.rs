@@ -21,6 +21,7 @@
 
 mod fault;
 mod loss;
+mod visit;
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -32,6 +33,7 @@ use raft_core::{GroupId, Index, mark, mutant};
 use self::fault::Fault;
 pub(super) use self::loss::recover_with_loss;
 use self::loss::{Cut, GivenUp};
+pub(super) use self::visit::visit;
 use super::checkpoint::{Checkpoint, Ended, GroupFacts};
 use super::group::{GroupLog, Groups, apply};
 use super::record::{
