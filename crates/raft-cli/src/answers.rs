@@ -4,6 +4,7 @@
 //! command line printed for the same answers. Read next: `json.rs`.
 
 mod backups;
+mod logs;
 mod members;
 
 use core::time::Duration;
@@ -22,6 +23,7 @@ use crate::output::{Answer, Fields, Table, human_bytes, line, number, text};
 use crate::quote::escaped;
 
 pub(crate) use backups::{Action, Described};
+pub(crate) use logs::Inspected;
 pub(crate) use members::{Changed, Moved, Shown, Start};
 
 /// The answer to a read, and what of it was asked for.

@@ -19,6 +19,7 @@ use crate::output::Format;
 use crate::snapshot::SnapshotCommand;
 use crate::status::{EndpointCommand, StatusArgs};
 use crate::txn::TxnArgs;
+use crate::wal::WalCommand;
 
 /// Reads and writes the store of a cluster and looks after its nodes.
 ///
@@ -94,6 +95,9 @@ pub(crate) enum Command {
     /// Save, verify and look at backups
     #[command(subcommand)]
     Snapshot(SnapshotCommand),
+    /// Look into the log of a member on its disk
+    #[command(subcommand)]
+    Wal(WalCommand),
     /// Show the version of raftctl and of the protocol it speaks
     Version,
 }

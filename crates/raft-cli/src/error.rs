@@ -13,6 +13,7 @@ use std::path::PathBuf;
 
 use raft_api::EtcdError;
 use raft_backup::Fault;
+use raft_storage::StorageError;
 use tonic::{Code, Status};
 
 use crate::endpoint::Endpoint;
@@ -75,6 +76,13 @@ pub(crate) enum CliError {
         /// What is wrong with it.
         fault: Fault,
     },
+    /// A data directory is not what it should be, or none.
+    Log {
+        /// The directory.
+        directory: PathBuf,
+        /// What is wrong with it.
+        error: Box<StorageError>,
+    },
     /// A backup is not what it should be.
     Backup {
         /// The backup.
@@ -99,7 +107,8 @@ impl CliError {
             Self::Input(_)
             | Self::Exists { .. }
             | Self::Backup { fault: Fault::Damaged { .. }, .. } => 2,
-            Self::Backup { .. } => 3,
+            Self::Log { error, .. } if error.is_damage() => 2,
+            Self::Backup { .. } | Self::Log { .. } => 3,
         }
     }
 }
@@ -144,6 +153,10 @@ impl fmt::Display for CliError {
             }
             Self::Backup { file, fault: fault @ Fault::Io { error, .. } } => {
                 write!(formatter, "{}: {fault}: {error}", file.display())
+            }
+            Self::Log { directory, error } => {
+                write!(formatter, "{}: {error}", directory.display())?;
+                error.source().map_or(Ok(()), |source| write!(formatter, ": {source}"))
             }
             Self::Backup { file, fault } => write!(formatter, "{}: {fault}", file.display()),
         }

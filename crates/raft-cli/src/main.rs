@@ -8,7 +8,7 @@
 //!
 //! Read next: `args.rs` (the command line), `client.rs` (failover), `output.rs` (formats); then a
 //! file per family of commands: `kv.rs`, `txn.rs`, `member.rs`, `leader.rs`,
-//! `status.rs`, `snapshot.rs`.
+//! `status.rs`, `snapshot.rs`, `wal.rs`.
 
 mod answers;
 mod args;
@@ -26,6 +26,7 @@ mod range;
 mod snapshot;
 mod status;
 mod txn;
+mod wal;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ async fn run(cli: Cli) -> Result<Report, CliError> {
             status::health(&client, format, &args).await
         }
         Command::Snapshot(command) => snapshot::run(&client, format, command).await,
+        Command::Wal(command) => wal::run(format, &command),
         Command::Version => Ok(Report::of(&answers::Version, format)),
     }
 }

@@ -79,7 +79,7 @@ pub const REMOVED_STATUS: u8 = 3;
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Storage { path, source } if is_damage(source) => write!(
+            Self::Storage { path, source } if source.is_damage() => write!(
                 f,
                 "data directory {path} is damaged, and was left as it is (if the other members \
                  are a majority, move it away, start this member with an empty one and run \
@@ -115,16 +115,6 @@ impl std::error::Error for ServeError {
             Self::Removed => None,
         }
     }
-}
-
-/// Whether something is gone that was on the disk.
-fn is_damage(error: &StorageError) -> bool {
-    matches!(
-        error,
-        StorageError::Corrupt(_)
-            | StorageError::MissingSegment { .. }
-            | StorageError::MissingSuper { .. }
-    )
 }
 
 /// How long clients' calls may go on after a stop was asked for.
