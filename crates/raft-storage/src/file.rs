@@ -158,6 +158,12 @@ impl FileStorage {
         &self.report
     }
 
+    /// Bytes of memory that the places of entries take, over all groups: about eight per batch and
+    /// group, whatever the number and size of the entries.
+    pub fn index_bytes(&self) -> u64 {
+        self.groups.values().map(|log| log.index.bytes() as u64).sum()
+    }
+
     /// Closes it and says so in `SUPER`, so that even the last batch is known to be durable.
     ///
     /// Dropping does the same, but cannot report an error.

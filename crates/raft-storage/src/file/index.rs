@@ -46,6 +46,10 @@ impl GroupIndex {
             return;
         }
         if self.segments.back().is_none_or(|segment| segment.seq != seq) {
+            // No more comes into the one before: it gives back what it held in reserve.
+            if let Some(full) = self.segments.back_mut() {
+                full.places.shrink_to_fit();
+            }
             self.segments.push_back(SegmentPlaces { seq, base: first, places: Vec::new() });
         }
         let segment = self.segments.back_mut().expect("pushed above");
@@ -93,6 +97,13 @@ impl GroupIndex {
         self.segments.front().map(|segment| segment.seq)
     }
 
+    /// Bytes of memory it takes, with what it holds in reserve.
+    pub(super) fn bytes(&self) -> usize {
+        let places = |segment: &SegmentPlaces| segment.places.capacity() * size_of::<PackedPlace>();
+        let fronts = self.segments.capacity() * size_of::<SegmentPlaces>();
+        fronts + self.segments.iter().map(places).sum::<usize>()
+    }
+
     /// The batch that holds the present version of this entry.
     pub(super) fn find(&self, index: Index) -> Option<Place> {
         let at = self.segments.partition_point(|segment| segment.base <= index.get());
@@ -138,5 +149,19 @@ mod tests {
         assert_eq!(index.find(Index::new(2)), Some(place(1, 8192, 1, Some(3))));
         index.purge(Index::new(2));
         assert_eq!(index.find(Index::new(2)), None);
+    }
+
+    /// A full segment takes eight bytes per batch and a constant, whatever came first.
+    #[test]
+    fn a_full_segment_takes_eight_bytes_per_batch() {
+        let mut index = GroupIndex::default();
+        for batch in 0..1025 {
+            index.push(1, 8192 + batch * 4096, Index::new(1 + batch));
+        }
+        assert!(index.bytes() > 1025 * 8, "there is room for more");
+        index.push(2, 8192, Index::new(1026));
+        let fronts = index.segments.capacity() * size_of::<SegmentPlaces>();
+        let newest = index.segments[1].places.capacity() * 8;
+        assert_eq!(index.bytes() - fronts - newest, 1025 * 8);
     }
 }
