@@ -95,6 +95,11 @@ impl GroupLog {
     }
 }
 
+/// Whether an entry carries a membership.
+pub(super) fn is_membership(record: &Record) -> bool {
+    record.kind == Kind::Entry && record.c == payload_kind(PayloadKind::Membership)
+}
+
 /// One record changes its group.
 pub(super) fn apply(groups: &mut Groups, record: &Record, payload: &[u8]) -> Result<(), RuleError> {
     let id = record.id();
@@ -104,7 +109,7 @@ pub(super) fn apply(groups: &mut Groups, record: &Record, payload: &[u8]) -> Res
     }
     let log = groups.entry(record.group).or_default();
     match record.kind {
-        Kind::Entry if record.c == payload_kind(PayloadKind::Membership) => {
+        Kind::Entry if is_membership(record) => {
             let bytes = Bytes::copy_from_slice(payload);
             let payload = decode_payload(bytes, Checksum::new(record.crc))
                 .map_err(|_| undecodable("a membership entry carries a membership"))?;

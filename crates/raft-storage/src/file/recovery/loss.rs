@@ -10,12 +10,13 @@ use std::path::Path;
 
 use bytes::Bytes;
 use raft_core::codec::{decode_membership, decode_payload};
-use raft_core::{Checksum, Membership, PayloadKind};
+use raft_core::{Checksum, Membership};
 
 use super::{Batch, Recovered, Recovery, Segment, recover_before};
 use crate::disk::Disk;
 use crate::file::checkpoint::Ended;
-use crate::file::record::{Kind, Record, Table, payload_kind};
+use crate::file::group::is_membership;
+use crate::file::record::{Kind, Record, Table};
 use crate::file::segment::{BATCHES_AT, WalFile};
 use crate::file::snapshot_record;
 use crate::file::superblock::Super;
@@ -169,7 +170,7 @@ fn memberships(batch: &Batch) -> Vec<Membership> {
 fn membership(record: &Record, payload: &[u8]) -> Option<Membership> {
     let bytes = || Bytes::copy_from_slice(payload);
     match record.kind {
-        Kind::Entry if record.c == payload_kind(PayloadKind::Membership) => {
+        Kind::Entry if is_membership(record) => {
             let payload = decode_payload(bytes(), Checksum::new(record.crc)).ok()?;
             decode_membership(payload.bytes().clone()).ok()
         }
