@@ -157,7 +157,7 @@ pub enum ChangeError {
     },
     /// Nothing would change.
     Redundant,
-    /// A node is named twice.
+    /// A node is named twice, or another takes its place in the same step.
     NamedTwice {
         /// Which.
         node: NodeId,
@@ -265,6 +265,13 @@ impl Membership {
                 return Err(ChangeError::NamedTwice { node });
             }
             aim.change(change, &met)?;
+        }
+        // One whose place another takes in the same step would be changed in vain.
+        let is_in_vain = |change: &&Change| {
+            !matches!(change, Change::Remove { .. }) && !aim.members.contains_key(&change.node())
+        };
+        if let Some(change) = changes.iter().find(is_in_vain) {
+            return Err(ChangeError::NamedTwice { node: change.node() });
         }
         if aim.voters().is_empty() {
             return Err(ChangeError::NoVoters);

@@ -147,3 +147,20 @@ fn every_plan_survives_its_bytes() {
         assert_eq!(codec::decode_membership(bytes), Ok(membership));
     }
 }
+
+/// Two learners are promoted in one step, and one of them is to take the place of the other: asked
+/// for in either order it is refused, and nobody is dropped in silence.
+#[test]
+fn nobody_is_promoted_and_replaced_in_one_step() {
+    let waiting = group(&[1, 2, 3], &[4]);
+    let promotion = Promotion::Replaces(n(4));
+    let add = Change::AddLearner { node: n(5), address: Bytes::new(), promotion };
+    let waiting = waiting.changed(&[add], met).unwrap();
+    let (four, five) = (Change::Promote { node: n(4) }, Change::Promote { node: n(5) });
+    let refused = waiting.changed(&[four.clone(), five.clone()], met);
+    assert_eq!(refused, Err(ChangeError::NamedTwice { node: n(4) }));
+    let refused = waiting.changed(&[five.clone(), four.clone()], met);
+    assert_eq!(refused, Err(ChangeError::UnknownMember { node: n(4) }));
+    assert_eq!(ids(waiting.changed(&[four], met).unwrap().voters()), [1, 2, 3, 4]);
+    assert_eq!(ids(waiting.changed(&[five], met).unwrap().voters()), [1, 2, 3, 5]);
+}
