@@ -92,8 +92,8 @@ pub(crate) struct Process {
     pub(crate) disk_work: Option<DiskWork>,
     /// Writes taken from the node and not durable yet.
     pub(crate) writes: usize,
-    /// When each of them was taken.
-    pub(crate) written_since: VecDeque<Time>,
+    /// When the node was told last before each of them was taken, and when that was.
+    pub(crate) written_since: VecDeque<(Time, Time)>,
     pub(crate) application_queue: VecDeque<ApplicationJob>,
     pub(crate) is_applying: bool,
     /// When the timer event that counts will come.

@@ -146,13 +146,14 @@ impl World {
         // Who may not campaign, or cannot keep a promise, waits for another timeout.
         let limit = Duration::from_nanos(self.swarm.election_max_ns());
         let oldest = process.written_since.front();
-        let is_stalled = oldest.is_some_and(|since| now.since(*since) >= limit);
+        let is_stalled = oldest.is_some_and(|(told, _)| now.since(*told) >= limit);
+        let is_owed = oldest.is_some_and(|(_, taken)| now.since(*taken) >= 2 * limit);
         let known = recorded(process.raft.state().membership(), id);
         let is_stranger = known.is_some() && known != disk;
         if is_stalled || is_stranger || after == RoleName::Learner {
             self.etiquette.waits(id, now);
         }
-        if after == RoleName::Leader && oldest.is_some_and(|since| now.since(*since) >= 2 * limit) {
+        if after == RoleName::Leader && is_owed {
             let text = format!("{id} leads, and its disk has owed it a write for {:?}", 2 * limit);
             return Err(Failure::of("leadership", id, text));
         }
@@ -212,10 +213,11 @@ impl World {
         {
             is_busy = true;
             self.note_entries(seat, &persist)?;
+            let now = self.seats[seat].clock.at(self.now);
             let process = self.seats[seat].process_mut().expect("it runs");
             process.writes += 1;
             // A node counts from the last moment it was told.
-            process.written_since.push_back(process.touched_at);
+            process.written_since.push_back((process.touched_at, now));
             process.disk_queue.push_back(DiskJob::Write(persist));
         }
         let Some(process) = self.seats[seat].process_mut() else { return Ok(false) };
