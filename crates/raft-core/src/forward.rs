@@ -164,3 +164,7 @@ impl Forwarding {
         self.received.clear();
     }
 }
+
+#[cfg(test)]
+#[path = "forward/tests.rs"]
+mod tests;

@@ -84,3 +84,7 @@ pub(crate) fn check_step(before: &Snapshot, after: &Snapshot) {
         assert!(leader == other, "a term has one leader (Election Safety)");
     }
 }
+
+#[cfg(test)]
+#[path = "invariants/tests.rs"]
+mod tests;

@@ -5,8 +5,10 @@ use alloc::vec::Vec;
 use alloc::{format, vec};
 
 use super::*;
+use crate::invariants;
 use crate::rng::Rng;
-use crate::{Member, SnapshotId};
+use crate::state::Common;
+use crate::{Follower, Incarnation, Member, RaftConfig, RaftState, Role, SnapshotId};
 
 fn below(rng: &mut Rng, n: u64) -> u64 {
     (rng.next_u64() >> 8) % n.max(1)
@@ -435,4 +437,20 @@ fn prev_around_the_base_is_judged_by_what_is_committed() {
     // Above it: compared. The hint is the base, for nothing else is below.
     assert_eq!(ask(at(4, 3), &[]), Err(SpliceError::Conflict { hint: at(3, 2) }));
     assert_eq!(ask(at(5, 3), &[]), Err(SpliceError::Conflict { hint: at(4, 2) }));
+}
+
+/// No step of a log makes the durable mark pass its end, so only from inside can it be put there:
+/// the node then stops before it promises what it does not hold.
+#[test]
+#[should_panic(expected = "only what is in the log is durable")]
+fn a_durable_mark_beyond_the_log_is_noticed() {
+    let config = RaftConfig::new(1, vec![2, 3]);
+    let mut common = Common::new(config, Incarnation::new(7), Restored::default());
+    let role = Role::Follower(Follower::at_start(&mut common));
+    let mut state = RaftState { common, role };
+    invariants::check(&state);
+    let writes = &mut state.common.log.writes;
+    let id = writes.begin(Index::new(1), HardState::default(), Time::ZERO);
+    writes.finish(id);
+    invariants::check(&state);
 }
