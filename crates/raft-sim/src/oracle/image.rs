@@ -46,7 +46,7 @@ pub(crate) struct WriteFacts {
     base: Option<Base>,
     first: Index,
     terms: Vec<Term>,
-    memberships: Vec<Membership>,
+    pub(crate) memberships: Vec<Membership>,
 }
 
 impl WriteFacts {

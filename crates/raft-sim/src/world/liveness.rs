@@ -121,13 +121,16 @@ impl World {
     }
 
     /// Every membership that is or may come into force without anybody asking: what disks and
-    /// processes hold, and what becomes of it when learners are promoted by themselves, for until
-    /// it notices who is gone a leader may still do that.
+    /// processes hold, what was under way to a disk when its process ended, and what becomes of it
+    /// when learners are promoted by themselves, for until it notices who is gone a leader may
+    /// still do that.
     fn possible(&self) -> Vec<Membership> {
         let mut possible = self.oracle.possible();
         let newest = self.oracle.membership().id();
         let held = self.seats.iter().filter_map(|seat| seat.process());
         let held = held.flat_map(|process| process.raft.state().log().memberships());
+        let under_way = self.seats.iter().flat_map(|seat| &seat.under_way);
+        let held = held.chain(under_way.flat_map(|facts| &facts.memberships));
         for membership in held.filter(|held| held.id().index > newest.index) {
             if !possible.contains(membership) {
                 possible.push(membership.clone());
