@@ -99,7 +99,8 @@ impl Oracle {
         else {
             return Ok(());
         };
-        if self.now >= since + lease {
+        // A vote of a node that was slow may leave after it answered whom it helped to lead.
+        if self.now >= since + lease || self.leaders.get(&term) == Some(&to) {
             return Ok(());
         }
         let text = format!(
